@@ -1,0 +1,1 @@
+"""The `sidle` command: parse, call, print. `main` knows the commands, one module a group."""

@@ -1,0 +1,101 @@
+"""`sidle report` and `sidle claims`: what finished studies say."""
+
+from __future__ import annotations
+
+import webbrowser
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sidle.cli import console
+from sidle.evaluation import statistics
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """Write the report: one page with every study that was run, its figures and its claims."""
+
+    runs: Path = Path("runs")
+    """Folder with the run folders."""
+    out: Path = Path("report")
+    """Folder for index.html."""
+    open: bool = False
+    """Open the page in the browser."""
+    json: bool = False
+    """Print the page's path as JSON: {"page"}."""
+
+
+@dataclass(frozen=True)
+class ClaimsOptions:
+    """Print every claim of every study that was run, with its interval and verdict."""
+
+    runs: Path = Path("runs")
+    """Folder with the run folders."""
+    json: bool = False
+    """Print {"claims": [...], "wrong_by_chance"} as JSON."""
+
+
+def report(arguments: list[str]) -> int:
+    """Run ``sidle report`` with ``arguments``; return the exit code."""
+    options = console.parse(ReportOptions, "report", arguments, example="sidle report --open")
+    from sidle.report import page
+
+    path = page.build(options.runs, options.out)
+    if options.json:
+        console.print_json({"page": str(path)})
+    else:
+        console.show(f"The report is at {path}")
+    if options.open:
+        webbrowser.open(path.resolve().as_uri())
+    return 0
+
+
+def claims(arguments: list[str]) -> int:
+    """Run ``sidle claims`` with ``arguments``; return the exit code."""
+    options = console.parse(ClaimsOptions, "claims", arguments, example="sidle claims --json")
+    from sidle.report import page
+
+    summaries = page.summaries(options.runs)
+    rows = [
+        {"study": summary["study"], "preset": summary["preset"], **claim}
+        for summary in summaries
+        for claim in summary["claims"]
+    ]
+    by_chance = statistics.wrong_by_chance([row["verdict"] for row in rows])
+    if options.json:
+        console.print_json({"claims": rows, "wrong_by_chance": by_chance})
+        return 0
+    for summary in summaries:
+        console.show(claims_table(f"{summary['title']} ({summary['preset']})", summary["claims"]))
+    decided = sum(row["verdict"] != "undecided" for row in rows)
+    console.show(
+        f"{decided} of {len(rows)} claims decided. If every true effect lay exactly at its margin, "
+        f"{by_chance:.2f} of these verdicts would be wrong by chance."
+    )
+    return 0
+
+
+def claims_table(title: str, claims: Sequence[Mapping[str, Any]]) -> Table:
+    """Return a table of claims as they stand in a summary."""
+    made = console.table(title, ("claim", "effect", "95 % interval", "margin", "seeds", "verdict"))
+    for claim in claims:
+        interval = claim["interval"]
+        made.add_row(
+            claim["sentence"],
+            f"{claim['effect']} ({claim['unit']})",
+            _span(interval) if interval else "no data",
+            f"> {claim['margin']:g}",
+            str(interval["n"]) if interval else "0",
+            claim["verdict"],
+        )
+    return made
+
+
+def _span(interval: Mapping[str, Any]) -> str:
+    if interval["low"] is None:
+        return f"{interval['mean']:.3g}"
+    return f"{interval['mean']:.3g} [{interval['low']:.3g}, {interval['high']:.3g}]"

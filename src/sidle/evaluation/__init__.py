@@ -1,0 +1,1 @@
+"""How results are judged: `statistics` turns paired differences into intervals and verdicts."""
