@@ -8,6 +8,7 @@ import importlib.metadata
 import os
 import platform
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def usable_cores() -> int:
 
 
 def code_digest(module: str) -> str:
-    """Return the SHA-256 of the source of ``module`` and of all of sidle that it imports.
+    """Return the SHA-256 of the source of ``module`` and of all of sidle that it stands on.
 
     Import statements are followed through the sources (also those inside functions), so the
     digest changes whenever the code behind a result changes, and with nothing else.
@@ -75,11 +76,10 @@ def closure(module: str) -> set[str]:
 
 @functools.cache
 def imports(module: str) -> frozenset[str]:
-    """Return the sidle modules named in the import statements of ``module``.
+    """Return the modules of sidle, or of ``module``'s own package, that ``module`` imports.
 
-    Statements inside functions count; those under ``if TYPE_CHECKING:`` count too. Importing a
-    submodule does not count as importing the packages around it: their ``__init__`` files hold
-    names only.
+    Statements inside functions and under ``if TYPE_CHECKING:`` count. Importing a submodule does
+    not count as importing the packages around it: their ``__init__`` files hold names only.
 
     Raises:
         ArgumentError: there is no such module.
@@ -97,21 +97,22 @@ def imports(module: str) -> frozenset[str]:
                 # "from sidle import storage" imports a module, "from sidle.errors import X" a name.
                 submodule = f"{base}.{alias.name}"
                 found.add(submodule if _exists(submodule) else str(base))
-    return frozenset(name for name in found if name.split(".")[0] == "sidle")
+    ours = {"sidle", module.split(".")[0]}
+    return frozenset(name for name in found if name.split(".")[0] in ours)
 
 
 def source_of(module: str) -> Path:
-    """Return the source file of a sidle module, without importing it.
+    """Return the source file of a module of sidle, or of one on the path, without importing it.
 
     Raises:
         ArgumentError: there is no such module.
     """
-    root = Path(__file__).parent
-    place = root.joinpath(*module.split(".")[1:])
-    for path in (place / "__init__.py", place.with_suffix(".py")):
-        if module.split(".")[0] == "sidle" and path.is_file():
-            return path
-    raise ArgumentError(f"source_of: there is no module '{module}' in sidle.")
+    for root in (Path(__file__).parent.parent, *map(Path, sys.path)):
+        place = root.joinpath(*module.split("."))
+        for path in (place / "__init__.py", place.with_suffix(".py")):
+            if path.is_file():
+                return path
+    raise ArgumentError(f"source_of: there is no source file of a module '{module}'.")
 
 
 def _exists(module: str) -> bool:

@@ -1,0 +1,211 @@
+"""Cells are computed once, survive failures and kills, and leave evidence and a summary."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from programs.toy_study import STUDY, Settings
+from sidle import provenance, runs
+from sidle.errors import DataError
+from sidle.studies import execution
+from sidle.studies.study import complete_seeds, judge
+
+TESTS = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def places(tmp_path):
+    return execution.Places(tmp_path / "runs", tmp_path / "evidence")
+
+
+def run_here(settings, places, **options):
+    return execution.execute(STUDY, STUDY.cells(settings), places, workers=1, **options)
+
+
+def test_each_cell_is_computed_once(places):
+    settings = Settings(seeds=2)
+    first = run_here(settings, places)
+    assert [record.source for record in first.records] == ["run"] * 4
+    started = {folder: runs.read_record(folder) for folder in runs.find(places.runs)}
+    assert len(started) == 4
+    second = run_here(settings, places)
+    assert {folder: runs.read_record(folder) for folder in runs.find(places.runs)} == started
+    assert second == first
+    # One more seed: only its cells are new.
+    run_here(Settings(seeds=3), places)
+    assert len(list(runs.find(places.runs))) == 6
+
+
+def test_processes_give_the_result_of_one_process(places, tmp_path):
+    settings = Settings(seeds=2)
+    here = run_here(settings, places)
+    others = execution.Places(tmp_path / "r2", tmp_path / "e2")
+    there = execution.execute(STUDY, STUDY.cells(settings), others, workers=2)
+    assert [r["position"] for r in there.records] == [r["position"] for r in here.records]
+    threads = max(1, provenance.usable_cores() // 2)
+    assert {record["threads"] for record in there.records} == {threads}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_failing_cell_is_reported_and_the_others_finish(places, workers):
+    settings = Settings(seeds=3, failing_seed=1)
+    cells = STUDY.cells(settings)
+    outcome = execution.execute(STUDY, cells, places, workers=workers)
+    assert set(outcome.failures) == {"up-seed1", "flat-seed1"}
+    assert "ValueError: this seed fails on purpose" in outcome.failures["up-seed1"]
+    assert {record.cell.seed for record in outcome.records} == {0, 2}
+
+
+def test_evidence_stands_in_for_runs(places, tmp_path):
+    settings = Settings(seeds=2)
+    first = run_here(settings, places, lasting=True)
+    names = sorted(path.name for path in (places.evidence / "toy").iterdir())
+    assert len(names) == 4
+    assert not any(name.endswith(".quick.json") for name in names)
+    elsewhere = execution.Places(tmp_path / "other runs", places.evidence)
+    again = run_here(settings, elsewhere)
+    assert [record.source for record in again.records] == ["evidence"] * 4
+    assert [record["position"] for record in again.records] == [
+        record["position"] for record in first.records
+    ]
+    assert not list(runs.find(elsewhere.runs))
+    # A raised version asks for new cells.
+    raised = dataclasses.replace(STUDY, version=2)
+    assert execution.find_records(raised, STUDY.cells(settings), elsewhere) == {}
+
+
+def test_evidence_of_other_code_is_used_and_marked(places, tmp_path):
+    settings = Settings(seeds=1)
+    run_here(settings, places)
+    for path in (places.evidence / "toy").iterdir():
+        assert path.name.endswith(".quick.json")
+        evidence = json.loads(path.read_text())
+        path.write_text(json.dumps(evidence | {"code_digest": "of other code"}))
+    outcome = run_here(settings, execution.Places(tmp_path / "none", places.evidence))
+    assert [record.other_code for record in outcome.records] == [True, True]
+
+
+def test_evidence_that_was_tampered_with_is_refused(places, tmp_path):
+    run_here(Settings(seeds=1), places)
+    path = next((places.evidence / "toy").iterdir())
+    evidence = json.loads(path.read_text())
+    path.write_text(json.dumps(evidence | {"seed": 7}))
+    with pytest.raises(DataError, match="does not belong to the cell"):
+        run_here(Settings(seeds=1), execution.Places(tmp_path / "none", places.evidence))
+
+
+def test_summary_holds_claims_figures_and_every_cell(places):
+    settings = Settings(seeds=6, failing_seed=5)
+    cells = STUDY.cells(settings)
+    outcome = run_here(settings, places)
+    path, judgements = execution.summarise(
+        STUDY, settings, cells, outcome, places, preset="quick", command="sidle run toy"
+    )
+    assert [judgement.verdict for judgement in judgements] == ["holds", "does not hold"]
+    assert judgements[0].interval.n == 5
+    summary = json.loads(path.read_text())
+    assert summary["settings"]["seeds"] == 6
+    statuses = [cell["status"] for cell in summary["cells"]]
+    assert statuses == ["finished"] * 10 + ["failed"] * 2
+    assert "on purpose" in summary["cells"][-1]["error"]
+    # Figures see complete seeds only.
+    assert summary["figures"][0]["plotly"]["data"][0]["x"] == [s for s in range(5) for _ in "ab"]
+    assert summary["claims"][1]["verdict"] == "does not hold"
+
+
+def test_nothing_finished_is_undecided_not_an_error(places):
+    settings = Settings(seeds=1, failing_seed=0)
+    outcome = run_here(settings, places)
+    _, judgements = execution.summarise(
+        STUDY, settings, STUDY.cells(settings), outcome, places, preset="quick", command=""
+    )
+    assert {judgement.verdict for judgement in judgements} == {"undecided"}
+    assert judgements[0].interval is None
+
+
+def test_seeds_with_a_missing_cell_are_left_out(places):
+    settings = Settings(seeds=5)
+    records = run_here(settings, places).records
+    kept = complete_seeds(STUDY.cells(settings), records[1:])
+    assert {record.cell.seed for record in kept} == {1, 2, 3, 4}
+    judgement = judge(STUDY.claims[0], kept)
+    assert judgement.verdict == "undecided"
+    assert "4 seeds" in judgement.reason
+
+
+def command(places, settings):
+    program = textwrap.dedent(f"""
+        from pathlib import Path
+        from programs.toy_study import STUDY, Settings
+        from sidle.studies import execution
+        if __name__ == "__main__":
+            places = execution.Places(Path({str(places.runs)!r}), Path({str(places.evidence)!r}))
+            try:
+                execution.execute(STUDY, STUDY.cells({settings!r}), places, workers=2)
+            except KeyboardInterrupt:
+                raise SystemExit(7)
+    """)
+    script = places.runs.parent / "study.py"
+    script.write_text(program)
+    environment = os.environ | {"PYTHONPATH": str(TESTS)}
+    return subprocess.Popen([sys.executable, str(script)], env=environment, start_new_session=True)
+
+
+def wait_for(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def steps_done(places):
+    return [len(runs.read_metrics(folder)) for folder in runs.find(places.runs)]
+
+
+def nobody_runs(places):
+    return all(runs.status(folder) != "running" for folder in runs.find(places.runs))
+
+
+def stop_and_go_on(places, how, *, says):
+    settings = Settings(seeds=1, n_steps=60, pause=0.02)
+    process = command(places, settings)
+    wait_for(lambda: len(steps_done(places)) == 2 and min(steps_done(places)) >= 5)
+    process.send_signal(how)
+    code = process.wait(timeout=60)
+    wait_for(lambda: nobody_runs(places))
+    done = steps_done(places)
+    assert all(5 <= steps < 60 for steps in done)
+    # Who was asked writes down that it was interrupted; who was killed cannot.
+    assert {runs.read_record(folder)["status"] for folder in runs.find(places.runs)} == {says}
+    before = [runs.read_metrics(folder) for folder in runs.find(places.runs)]
+    outcome = run_here(settings, places)
+    after = [runs.read_metrics(folder) for folder in runs.find(places.runs)]
+    whole = run_here(dataclasses.replace(settings, pause=0.0), places)
+    assert [r["position"] for r in outcome.records] == [r["position"] for r in whole.records]
+    assert [len(metrics) for metrics in after] == [60, 60]
+    return code, before, after
+
+
+def test_ctrl_c_lets_workers_save_and_the_next_run_goes_on(places):
+    code, before, after = stop_and_go_on(places, signal.SIGINT, says="interrupted")
+    assert code == 7
+    for metrics, finished in zip(before, after, strict=True):
+        assert finished[: len(metrics)] == metrics
+    statuses = [
+        record.source
+        for record in run_here(Settings(seeds=1, n_steps=60, pause=0.02), places).records
+    ]
+    assert statuses == ["run", "run"]
+
+
+def test_a_killed_command_leaves_no_workers_behind(places):
+    code, _, _ = stop_and_go_on(places, signal.SIGKILL, says="running")
+    assert code == -signal.SIGKILL
