@@ -133,6 +133,13 @@ def test_non_finite_metric_of_a_step_or_evaluation_stops():
         )
 
 
+def test_metrics_may_be_tensors_that_still_hold_their_graph():
+    weight = nn.Parameter(torch.ones(()))
+    records = training.fit(lambda _: {"loss": weight * 2}, lambda i: i, 1, state={})
+    assert records == [{"step": 1, "loss": 2.0}]
+    assert type(records[0]["loss"]) is float
+
+
 def test_evaluation_joins_the_record_and_patience_stops():
     values = iter([5.0, 4.0, 4.0, 4.5, 1.0])
     records = training.fit(

@@ -252,7 +252,10 @@ def _tree(objects: Mapping[str, Restorable], stopped: bool) -> dict[str, Any]:
 
 
 def _finite(metrics: Metrics) -> dict[str, float]:
-    record = {name: float(value) for name, value in metrics.items()}
+    record = {
+        name: float(value.detach() if isinstance(value, Tensor) else value)
+        for name, value in metrics.items()
+    }
     for name, value in record.items():
         if not math.isfinite(value):
             raise NonFiniteError(f"the metric '{name}' is {value}.")

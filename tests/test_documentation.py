@@ -1,0 +1,103 @@
+"""What README and docs tell people to type works, and what they show is what comes out.
+
+In fenced blocks of kind "sh", each line is a command: `sidle ...` is run in a folder prepared
+below (studies with --dry-run, because they take longer than a test may), `make TARGET` must be a
+target. A block of kind "python" is run; if a block of kind "text" follows it, that is its output.
+"""
+
+import contextlib
+import io
+import itertools
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sidle import studies
+from sidle.cli import main
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+PAGES += sorted((ROOT / "docs").glob("*.md"))
+# What a command line may begin with besides `sidle` and `make`; not run, because it would change
+# the machine.
+SETUP = ("git clone", "cd ", "pip install", ".venv/bin/pre-commit install")
+
+
+def blocks(page):
+    text = page.read_text(encoding="utf-8")
+    return re.findall(r"^```(\w+)\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def commands():
+    for page in PAGES:
+        for kind, content in blocks(page):
+            if kind == "sh":
+                for line in content.replace("\\\n", " ").splitlines():
+                    if line.strip():
+                        yield pytest.param(line.split("#")[0].strip(), id=f"{page.name}: {line}")
+
+
+def programs():
+    for page in PAGES:
+        kinds = [*blocks(page), ("", "")]
+        for (kind, content), (following, output) in itertools.pairwise(kinds):
+            if kind == "python":
+                expected = output if following == "text" else None
+                yield pytest.param(content, expected, id=f"{page.name}: {content[:40]}")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with the files that the documented commands name, and a study that was run."""
+    monkeypatch.chdir(tmp_path)
+    noise = np.random.default_rng(0).normal(size=(2, 400, 2)).astype(np.float32)
+    np.save("x.npy", noise[0])
+    np.save("y.npy", noise[0] + noise[1])
+    with monkeypatch.context() as patch:
+        patch.setattr(studies, "NAMES", {"toy": "programs.toy_study"})
+        with contextlib.redirect_stdout(io.StringIO()):
+            main.main(["run", "toy", "--workers", "1", "--seeds", "1"])
+    name = next((tmp_path / "runs" / "toy").glob("up-*"))
+    name.rename(name.with_name("staircase-infonce-seed0-abc"))
+    return tmp_path
+
+
+@pytest.mark.parametrize("line", commands())
+def test_documented_command_works(line, folder, capsys):
+    words = shlex.split(line)
+    if words[0] == "make":
+        done = subprocess.run(
+            ["make", "--dry-run", *words[1:]], cwd=ROOT, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+    elif words[0] == "sidle":
+        if words[1] == "run" and "--dry-run" not in words:
+            words.append("--dry-run")
+        assert main.main(words[1:]) == 0, capsys.readouterr().err
+    else:
+        assert line.startswith(SETUP), f"a documented command that no test runs: {line}"
+
+
+@pytest.mark.parametrize(("program", "expected"), programs())
+def test_documented_program_works(program, expected, folder):
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(program, "documentation", "exec"), {"__name__": "__main__"})
+    if expected is not None:
+        assert printed.getvalue().strip() == expected.strip()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page):
+    text = page.read_text(encoding="utf-8")
+    targets = [t for t in re.findall(r"\]\(([^)#]+)", text) if "://" not in t]
+    assert all((page.parent / target).exists() for target in targets), targets
+
+
+def test_every_command_is_documented():
+    documented = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
+    assert all(f"sidle {name}" in documented or f"`{name}`" in documented for name in main.COMMANDS)
