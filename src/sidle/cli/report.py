@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+_STYLES = {"holds": "bold green", "does not hold": "bold red", "undecided": "yellow"}
+
+
 @dataclass(frozen=True)
 class ReportOptions:
     """Write the report: one page with every study that was run, its figures and its claims."""
@@ -81,21 +84,25 @@ def claims(arguments: list[str]) -> int:
 
 def claims_table(title: str, claims: Sequence[Mapping[str, Any]]) -> Table:
     """Return a table of claims as they stand in a summary."""
-    made = console.table(title, ("claim", "effect", "95 % interval", "margin", "seeds", "verdict"))
+    from rich.text import Text
+
+    columns = ("claim and effect", "mean, 95 % interval", "margin", "verdict")
+    made = console.table(title, columns, right=("margin",))
+    made.show_lines = True
     for claim in claims:
         interval = claim["interval"]
+        effect = Text(f"{claim['effect']} ({claim['unit']})", style="dim")
         made.add_row(
-            claim["sentence"],
-            f"{claim['effect']} ({claim['unit']})",
+            Text.assemble(claim["sentence"], "\n", effect),
             _span(interval) if interval else "no data",
-            f"> {claim['margin']:g}",
-            str(interval["n"]) if interval else "0",
-            claim["verdict"],
+            f"> {claim['margin']:.3g}",
+            Text(claim["verdict"], style=_STYLES[claim["verdict"]]),
         )
     return made
 
 
 def _span(interval: Mapping[str, Any]) -> str:
+    seeds = "1 seed" if interval["n"] == 1 else f"{interval['n']} seeds"
     if interval["low"] is None:
-        return f"{interval['mean']:.3g}"
-    return f"{interval['mean']:.3g} [{interval['low']:.3g}, {interval['high']:.3g}]"
+        return f"{interval['mean']:.3g}\n{seeds}"
+    return f"{interval['mean']:.3g} [{interval['low']:.3g}, {interval['high']:.3g}]\n{seeds}"

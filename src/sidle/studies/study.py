@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -165,6 +166,15 @@ def as_json(settings: Any) -> dict[str, Any]:
     return values
 
 
+def select(records: Sequence[Record], **settings: Any) -> list[Record]:
+    """Return the records whose cells have these settings."""
+    return [
+        record
+        for record in records
+        if all(record.cell.settings.get(name) == value for name, value in settings.items())
+    ]
+
+
 def complete_seeds(cells: Sequence[Cell], records: Sequence[Record]) -> list[Record]:
     """Return the records of those seeds of which every cell has one."""
     have = {record.cell.label for record in records}
@@ -176,7 +186,10 @@ def judge(claim: Claim, records: Sequence[Record]) -> Judgement:
     """Return the verdict on ``claim`` that ``records`` support."""
     differences = claim.differences(records) if records else {}
     if not differences:
-        return Judgement(claim, "undecided", None, "No seed has all its cells yet.")
+        return Judgement(claim, "undecided", None, "No seed has all the cells that it needs.")
+    wild = sorted(seed for seed, value in differences.items() if not math.isfinite(value))
+    if wild:
+        return Judgement(claim, "undecided", None, f"The effect is not finite for seeds {wild}.")
     verdict, interval = statistics.verdict(list(differences.values()), claim.margin)
     if interval.n < statistics.SEEDS_FOR_A_VERDICT:
         reason = f"{interval.n} seeds; a verdict takes {statistics.SEEDS_FOR_A_VERDICT}."

@@ -1,0 +1,113 @@
+"""`sidle mi estimate`: mutual information between the rows of two files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import tyro
+
+from sidle.cli import console
+
+if TYPE_CHECKING:
+    from sidle.mi.estimate import Estimate
+
+_GUARANTEES = {
+    "lower": "lower bound",
+    "upper": "upper bound",
+    "none": "not a bound",
+}
+
+
+@dataclass(frozen=True)
+class EstimateOptions:
+    """Estimate the mutual information between the rows of two files, in nats.
+
+    Row n of one file belongs to row n of the other. Files are .npy, .npz or .csv (also .csv.gz;
+    a line of column names is passed over). A critic is trained on part of the rows and the bound
+    is read on others.
+    """
+
+    x: tyro.conf.Positional[Path]
+    """File with one sample a row."""
+    y: tyro.conf.Positional[Path]
+    """File with as many rows."""
+    bound: Literal["infonce", "nwj", "dv", "js", "all"] = "infonce"
+    """Which bound to read; `all` reads each."""
+    critic: Literal["separable", "bilinear"] = "separable"
+    """What is trained to tell pairs that belong together from pairs that do not."""
+    batch_size: int | None = None
+    """Pairs in a batch, K; InfoNCE cannot exceed log K. By default by the number of rows."""
+    n_steps: int = 4000
+    """Training steps at most."""
+    seed: int = 0
+    """Names the division into parts, the initial weights and the batches."""
+    device: str = "cpu"
+    """Where to train: cpu, cuda, mps."""
+    x_array: str | None = None
+    """Which array of X, where X is an .npz file with several."""
+    y_array: str | None = None
+    """Which array of Y, where Y is an .npz file with several."""
+    json: bool = False
+    """Print {"estimates": [{"bound", "nats", "guarantee", "ceiling", "interval", ...}]} as JSON."""
+
+
+def estimate(arguments: list[str]) -> int:
+    """Run ``sidle mi estimate`` with ``arguments``; return the exit code."""
+    options = console.parse(
+        EstimateOptions,
+        "mi estimate",
+        arguments,
+        example="sidle mi estimate images.npy captions.npy --bound all",
+    )
+    from sidle import mi
+    from sidle.data.arrays import read_rows
+
+    x = read_rows(options.x, name=options.x_array)
+    y = read_rows(options.y, name=options.y_array)
+    names = list(mi.BOUNDS) if options.bound == "all" else [options.bound]
+    estimates = [
+        mi.estimate(
+            x.reshape(len(x), -1),
+            y.reshape(len(y), -1),
+            bound=name,
+            critic=options.critic,
+            batch_size=options.batch_size,
+            n_steps=options.n_steps,
+            seed=options.seed,
+            device=options.device,
+        )
+        for name in names
+    ]
+    if options.json:
+        console.print_json({"estimates": [found.as_dict() for found in estimates]})
+    else:
+        _show(estimates)
+    return 0
+
+
+def _show(estimates: list[Estimate]) -> None:
+    first = estimates[0]
+    from sidle.mi import BOUNDS
+
+    made = console.table(
+        "Mutual information in nats",
+        ("bound", "estimate", "95 % interval", "what it is", "ceiling"),
+        right=("estimate", "ceiling"),
+    )
+    for found in estimates:
+        interval = found.interval
+        made.add_row(
+            BOUNDS[found.bound].title,
+            f"{found.nats:.3f}",
+            "none" if interval is None else f"[{interval[0]:.3f}, {interval[1]:.3f}]",
+            _GUARANTEES[found.guarantee],
+            "" if found.ceiling is None else f"{found.ceiling:.2f}",
+        )
+    console.show(
+        made,
+        f"Trained on {first.n_train} pairs, read on {first.n_test} others in batches of "
+        f"{first.batch_size}.",
+        *dict.fromkeys(f"{BOUNDS[e.bound].title}: {note}" for e in estimates for note in e.notes),
+    )
