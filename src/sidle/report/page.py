@@ -194,14 +194,21 @@ def number(value: float, decimals: int | None = None) -> str:
     return text.replace("-", "\u2212")  # a minus sign, not a hyphen
 
 
-def spread(interval: Mapping[str, Any]) -> str:
-    """Return the mean and the ends of an interval, with digits that suit its width."""
+def spread(interval: Mapping[str, Any], margin: float) -> str:
+    """Return the mean and the ends of an interval, with digits that suit its width.
+
+    There are more digits where an end, rounded, would seem to be the margin: what is read must
+    not contradict the verdict.
+    """
     mean, low, high = interval["mean"], interval["low"], interval["high"]
     if low is None or high is None:
         return number(mean)
     decimals = None
     if high - low > 1e-5 and max(-low, high) < 1e6:
-        decimals = max(0, 1 - math.floor(math.log10(high - low)))
+        decimals = max(0, 1 - math.floor(math.log10((high - low) / 3)))
+        gaps = [abs(end - margin) for end in (low, high) if end != margin]
+        while decimals < 9 and any(round(gap, decimals) == 0 for gap in gaps):
+            decimals += 1
     return f"{number(mean, decimals)} [{number(low, decimals)}, {number(high, decimals)}]"
 
 

@@ -8,6 +8,7 @@
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const coarse = window.matchMedia("(pointer: coarse)");
   const PRINT_WIDTH = 660;
+  const NARROWEST = 240;
   const ROOM = 800; // around the field before its surroundings are known: plotly fails on too little
   const TURNED_LABEL = 160;
   const LONGEST_WORD = 24;
@@ -85,7 +86,8 @@
 
   async function draw(plot) {
     const written = JSON.parse(document.getElementById(`${plot.id}-data`).textContent);
-    const width = printing ? PRINT_WIDTH : plot.clientWidth;
+    const room = printing ? PRINT_WIDTH : plot.clientWidth;
+    const width = Math.max(room, NARROWEST);
     const field = width < 520 ? 230 : 320; // height between the axes, whatever surrounds them
     const inScheme = scheme() === "dark" ? recoloured(written) : written;
     const { data, layout } = fitted(inScheme, width, field);
@@ -103,7 +105,7 @@
       displayModeBar: coarse.matches ? false : "hover",
       modeBarButtons: [["toImage", "resetScale2d"]],
     };
-    plot.dataset.width = width;
+    plot.dataset.width = room;
     await Plotly.react(plot, data, drawn, config);
     // Now that labels and legend have taken their room, give the field what it lacks.
     const area = plot.querySelector(".nsewdrag");
@@ -113,9 +115,9 @@
     plot.style.minHeight = "0";
   }
 
-  // A plot not drawn yet will be drawn at the width it then has.
-  function isOutOfDate(plot) {
-    return plot.dataset.width !== undefined && Number(plot.dataset.width) !== plot.clientWidth;
+  // A plot not drawn yet will be drawn at the width it then has; one without a width is hidden.
+  function isOutOfDate({ dataset, clientWidth }) {
+    return clientWidth > 0 && dataset.width !== undefined && Number(dataset.width) !== clientWidth;
   }
 
   async function drawAll() {
