@@ -74,5 +74,13 @@ def test_bad_values_are_refused():
         verdict([1.0], math.inf)
 
 
-def test_chance_counts_decided_verdicts_only():
-    assert wrong_by_chance(["holds", "undecided", "does not hold"]) == pytest.approx(0.05)
+def test_chance_counts_claims_with_enough_seeds():
+    assert wrong_by_chance([5, 4, 0, 10]) == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("true_mean", [0.3 - 1e-9, 0.3 + 1e-9, 0.3 - 0.5, 0.3 + 0.5])
+def test_no_truth_makes_wrong_verdicts_likelier_than_counted(true_mean):
+    wrong = "does not hold" if true_mean > 0.3 else "holds"
+    bound = wrong_by_chance([5])
+    tolerance = 3 * math.sqrt(bound * (1 - bound) / STUDIES)
+    assert simulated_verdicts(true_mean, 5)[wrong] <= bound + tolerance

@@ -68,7 +68,8 @@ def claims(arguments: list[str]) -> int:
         for summary in summaries
         for claim in summary["claims"]
     ]
-    by_chance = statistics.wrong_by_chance([row["verdict"] for row in rows])
+    seeds = [row["interval"]["n"] if row["interval"] else 0 for row in rows]
+    by_chance = statistics.wrong_by_chance(seeds)
     if options.json:
         console.print_json({"claims": rows, "wrong_by_chance": by_chance})
         return 0
@@ -76,8 +77,8 @@ def claims(arguments: list[str]) -> int:
         console.show(claims_table(f"{summary['title']} ({summary['preset']})", summary["claims"]))
     decided = sum(row["verdict"] != "undecided" for row in rows)
     console.show(
-        f"{decided} of {len(rows)} claims decided. If every true effect lay exactly at its margin, "
-        f"{by_chance:.2f} of these verdicts would be wrong by chance."
+        f"{decided} of {len(rows)} claims decided. At most {by_chance:.2g} wrong verdicts are "
+        "expected by chance (2.5 % of those with enough seeds)."
     )
     return 0
 

@@ -346,7 +346,7 @@ def _read_array(path: str | Path, name: str, stream: Any, n_bytes: int) -> np.nd
     filled = 0
     while filled < n_left and (count := stream.readinto(view[filled : filled + _BLOCK_BYTES])):
         filled += count
-    if filled < n_left or stream.read(1):  # the last read also compares the checksum in a zip
+    if filled < n_left:  # (the last read compared the checksum, in a zip)
         raise DataError(path, f"'{name}' ends after {filled} of {n_left} bytes.", _AGAIN)
     array = array.astype(dtype.newbyteorder("="), copy=False)
     if dtype.kind == "U":

@@ -21,6 +21,7 @@ SUFFIXES = (".wav", ".flac")
 
 _FORMATS = ("WAV", "WAVEX", "RF64", "FLAC", "NIST")
 _BLOCK_VALUES = 2**20
+_MOST_FRAMES = 2**62
 _AGAIN = "Copy the file again from where it came."
 # libsndfile's log of a WAV file whose data chunk is longer than the file.
 _CUT_WAV = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)
@@ -59,6 +60,8 @@ def read(path: str | Path) -> tuple[np.ndarray[Any, Any], int]:
                 f"{MAX_SAMPLE_RATE}.",
                 "Resample it with another program.",
             )
+        if file.frames >= _MOST_FRAMES:  # FLAC that was written to a pipe
+            raise DataError(path, "does not say how long it is.", "Convert it to a file anew.")
         _refuse_cut(path, file, header)
         blocks = []
         n_frames = 0
@@ -75,8 +78,6 @@ def read(path: str | Path) -> tuple[np.ndarray[Any, Any], int]:
                     "If you trust it, convert it to WAV.",
                 )
             blocks.append(_mixed(path, block))
-        if file.format == "FLAC" and n_frames < file.frames < 2**62:  # above: length not known
-            raise DataError(path, f"ends after {n_frames} of {file.frames} samples.", _AGAIN)
         if n_frames == 0:
             raise DataError(path, "holds no samples.", _AGAIN)
         return np.concatenate(blocks), int(file.samplerate)
@@ -94,7 +95,7 @@ def _mixed(path: str | Path, block: np.ndarray[Any, Any]) -> np.ndarray[Any, Any
 
 
 def _refuse_cut(path: str | Path, file: Any, header: bytes) -> None:
-    """Refuse a file that ends before its header says; FLAC shows only when read."""
+    """Refuse a file that ends before its header says; of FLAC, libsndfile does so itself."""
     promised = None
     if file.format == "NIST":
         match = _NIST_COUNT.search(header)

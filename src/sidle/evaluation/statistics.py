@@ -97,10 +97,13 @@ def verdict(differences: Sequence[float], margin: float) -> tuple[Verdict, Inter
     return "undecided", interval
 
 
-def wrong_by_chance(verdicts: Sequence[Verdict]) -> float:
-    """Expected number of wrong verdicts among the decided ones if every truth sat at its margin.
+def wrong_by_chance(seeds: Sequence[int]) -> float:
+    """Return how many of several claims are expected to get a wrong verdict, at most.
 
-    Each decided verdict then errs with probability 2.5 %: the worst case, since a true
-    difference away from the margin is misjudged less often.
+    A claim with enough seeds is misjudged with a probability of at most 2.5 %, which is reached
+    where its true effect lies at the margin; one with fewer seeds is left undecided.
+
+    Args:
+        seeds: for each claim, over how many seeds it was judged.
     """
-    return (1 - CONFIDENCE) / 2 * sum(verdict != "undecided" for verdict in verdicts)
+    return (1 - CONFIDENCE) / 2 * sum(n >= SEEDS_FOR_A_VERDICT for n in seeds)

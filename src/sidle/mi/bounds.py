@@ -66,7 +66,7 @@ def nwj_bound(scores_BB: Tensor) -> Tensor:
 
     Returns:
         Scalar tensor without ceiling or floor. In expectation it is a lower bound; its variance
-        grows like exp(I), so that a few batches may lie far off.
+        grows at least like exp(I), so that a few batches may lie far off.
 
     Raises:
         ShapeError: scores_BB is not a square matrix with at least two rows.

@@ -103,7 +103,10 @@ def build(runs: Path, output: Path) -> Path:
 
 
 def summaries(runs: Path) -> list[Summary]:
-    """Return every summary in ``runs``: by study, then preset, the latest first.
+    """Return the summaries in ``runs``: by study, then preset.
+
+    Of several with one preset (an older version of the study left the others), the latest is
+    returned; of those with settings of their own, all are.
 
     Raises:
         RunError: there is none.
@@ -117,6 +120,11 @@ def summaries(runs: Path) -> list[Summary]:
             "Run a study first: sidle run all --preset quick"
         )
     found.sort(key=lambda summary: _moment(summary["finished"]), reverse=True)
+    latest: dict[tuple[str, str], Summary] = {}
+    for summary in reversed(found):
+        if summary["preset"] != "custom":
+            latest[summary["study"], summary["preset"]] = summary
+    found = [s for s in found if latest.get((s["study"], s["preset"]), s) is s]
     found.sort(key=lambda summary: (summary["study"], *_rank(summary["preset"])))
     return found
 
@@ -149,13 +157,15 @@ def render(found: Sequence[Summary]) -> str:
         "templates": {"light": figures.template("light"), "dark": figures.template("dark")},
         "dark_colours": figures.dark_colours(),
     }
-    verdicts = [claim["verdict"] for summary in found for claim in summary["claims"]]
+    claims = [claim for summary in found for claim in summary["claims"]]
+    verdicts = [claim["verdict"] for claim in claims]
+    seeds = [claim["interval"]["n"] if claim["interval"] else 0 for claim in claims]
     return environment.get_template("page.html.j2").render(
         studies=_studies(found),
         totals=Counter(verdicts),
         n_claims=len(verdicts),
         n_decided=sum(verdict != "undecided" for verdict in verdicts),
-        wrong_by_chance=statistics.wrong_by_chance(verdicts),
+        wrong_by_chance=statistics.wrong_by_chance(seeds),
         latest=max((summary["finished"] for summary in found), key=_moment),
         plotly_js=scripts[0],
         page_js=scripts[1],
