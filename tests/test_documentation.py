@@ -66,7 +66,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("line", commands())
+@pytest.mark.parametrize("line", list(commands()))
 def test_documented_command_works(line, folder, capsys):
     words = shlex.split(line)
     if words[0] == "make":
@@ -82,7 +82,7 @@ def test_documented_command_works(line, folder, capsys):
         assert line.startswith(SETUP), f"a documented command that no test runs: {line}"
 
 
-@pytest.mark.parametrize(("program", "expected"), programs())
+@pytest.mark.parametrize(("program", "expected"), list(programs()))
 def test_documented_program_works(program, expected, folder):
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):

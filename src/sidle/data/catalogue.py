@@ -37,8 +37,8 @@ class DataSet:
         kind: images, audio, text, extreme, samples or games.
         description: what it is, in one line.
         licence: whose terms it comes under.
-        files: alternatives; one of them must be there in full. ``.gz`` may be added to any file
-            name. A name without a dot may be a folder.
+        files: alternatives; one of them must be there in full. ``.gz`` may be added to the name
+            of any file but an .npz. A name without a dot may be a folder.
         publisher: the page to get it from.
         downloads: what `sources.fetch` gets; empty where no publisher states checksums.
         embedded: needs no file; ``publisher`` then says which function makes it.

@@ -4,7 +4,7 @@ All functions share `Images`: pixels of shape (N, H, W, C), uint8, 0 to 255, C =
 (red, green, blue). `load` recognises by its files what a folder holds:
 
     IDX             train-images-idx3-ubyte[.gz] and three more (MNIST, Fashion-MNIST)
-    CIFAR-10        data_batch_1.bin to data_batch_5.bin, test_batch.bin
+    CIFAR-10        data_batch_1.bin[.gz] to data_batch_5.bin[.gz], test_batch.bin[.gz]
     packed          one .npz file (see `pack`); of several, the largest
     folder tree     train/CLASS/*.png|jpg and test/CLASS/*.png|jpg
 
@@ -116,10 +116,10 @@ def load(name_or_path: str | Path, *, size: tuple[int, int] | None = None) -> tu
             )
         if not path.is_dir():
             return read_packed(path)
-        if any(file.exists() for file in _alternatives(path, "train-images-idx3-ubyte")):
+        if _plain_or_gzip(path, "train-images-idx3-ubyte").is_file():
             return _load_idx(path)
         for folder in (path, path / "cifar-10-batches-bin"):
-            if (folder / "data_batch_1.bin").is_file():
+            if _plain_or_gzip(folder, "data_batch_1.bin").is_file():
                 return _load_cifar10(folder)
         if packed := list(path.glob("*.npz")):
             return read_packed(max(packed, key=lambda file: (file.stat().st_size, file.name)))
@@ -305,8 +305,7 @@ def _load_idx(folder: Path) -> tuple[Images, Images]:
     arrays = {}
     for split in ("train", "t10k"):
         for content, ndim in (("images-idx3", 3), ("labels-idx1", 1)):
-            plain, compressed = _alternatives(folder, f"{split}-{content}-ubyte")
-            path = plain if plain.exists() else compressed
+            path = _plain_or_gzip(folder, f"{split}-{content}-ubyte")
             array = arrays[split, ndim] = read_idx(path)
             if array.ndim != ndim:
                 raise DataError(
@@ -324,10 +323,13 @@ def _load_idx(folder: Path) -> tuple[Images, Images]:
 
 
 def _load_cifar10(folder: Path) -> tuple[Images, Images]:
-    batches = [read_cifar10_binary(folder / f"data_batch_{i}.bin") for i in range(1, 6)]
+    batches = [
+        read_cifar10_binary(_plain_or_gzip(folder, f"{name}.bin"))
+        for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
+    ]
+    *batches, test = batches
     pixels = np.concatenate([batch.pixels for batch in batches])
     labels = np.concatenate([batch.labels for batch in batches])
-    test = read_cifar10_binary(folder / "test_batch.bin")
     return Images(pixels, labels, CIFAR10_CLASSES), test
 
 
@@ -369,6 +371,7 @@ def _numbered(labels: Sequence[np.ndarray[Any, Any]]) -> tuple[str, ...]:
     return tuple(str(label) for label in range(min(largest + 1, _MAX_NUMBERED)))
 
 
-def _alternatives(folder: Path, name: str) -> tuple[Path, Path]:
-    """Return where the file ``name`` may be: plain, and compressed."""
-    return folder / name, folder / f"{name}.gz"
+def _plain_or_gzip(folder: Path, name: str) -> Path:
+    """Return the path of the file ``name``, with ``.gz`` where only that is there."""
+    plain, compressed = folder / name, folder / f"{name}.gz"
+    return compressed if compressed.is_file() and not plain.is_file() else plain

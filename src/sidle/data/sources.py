@@ -165,7 +165,8 @@ def _missing(folder: Path, files: tuple[str, ...]) -> list[str]:
     return [
         file
         for file in files
-        if not (folder / file).exists() and not (folder / f"{file}.gz").is_file()
+        if not (folder / file).exists()
+        and (file.endswith(".npz") or not (folder / f"{file}.gz").is_file())
     ]
 
 
@@ -189,7 +190,7 @@ def _directions(name: str) -> str:
     needed = " or ".join(" + ".join(files) for files in data_set.files)
     parts = [
         f"{name}: not found in {folders}" + "".join(f"; {line}" for line in lacking) + ".",
-        f"Put {needed} (.gz may be added) into {cache_folder() / name}, "
+        f"Put {needed} (.gz may be added, but not to .npz) into {cache_folder() / name}, "
         f"or into a folder '{name}' inside one that {VARIABLE} lists.",
     ]
     if data_set.downloads:

@@ -57,7 +57,7 @@ def infonce_bound(scores_BB: Tensor) -> Tensor:
 
 
 def nwj_bound(scores_BB: Tensor) -> Tensor:
-    """NWJ lower bound on I(X; Y), in nats [NWJ; VBMI, eq. 6]: E f - E exp(f - 1).
+    """NWJ lower bound on I(X; Y), in nats [NWJ; VBMI, section 2.2]: E f - E exp(f - 1).
 
     The optimal critic is 1 + log p(x, y) / (p(x) p(y)).
 
@@ -78,7 +78,7 @@ def nwj_bound(scores_BB: Tensor) -> Tensor:
 
 
 def dv_estimate(scores_BB: Tensor) -> Tensor:
-    """Donsker-Varadhan estimate of I(X; Y), in nats [DV; VBMI, eq. 4]: E f - log E exp f.
+    """Donsker-Varadhan estimate of I(X; Y), in nats [DV; VBMI, section 2.2]: E f - log E exp f.
 
     Args:
         scores_BB: critic scores, shape (B, B), floating point, B >= 2.
@@ -196,7 +196,7 @@ BOUNDS: Mapping[str, Bound] = MappingProxyType(
                 sampling=_FIXED_CRITIC,
                 ceiling=_no_ceiling,
                 shift=1.0,
-                source="Nguyen, Wainwright, Jordan 2010; Poole et al. 2019, eq. 6",
+                source="Nguyen, Wainwright, Jordan 2010; Poole et al. 2019, section 2.2",
             ),
             Bound(
                 name="dv",
@@ -207,7 +207,7 @@ BOUNDS: Mapping[str, Bound] = MappingProxyType(
                 sampling="the log of a batch's mean is biased; a lower bound only as B grows",
                 ceiling=_no_ceiling,
                 shift=0.0,
-                source="Donsker, Varadhan 1983; Poole et al. 2019, eq. 4",
+                source="Donsker, Varadhan 1983; Poole et al. 2019, section 2.2",
             ),
             Bound(
                 name="js",

@@ -95,19 +95,22 @@ def line_with_band(
     return [band, line]
 
 
-def reference_line(x: Sequence[Any], y: Sequence[Any], name: str) -> list[Trace]:
+def reference_line(
+    x: Sequence[Any], y: Sequence[Any], name: str, *, dash: Literal["dash", "dot"] = "dash"
+) -> list[Trace]:
     """Return a dashed line for values that were not measured: the paper's, or the truth.
 
     Args:
         x: N numbers or categories; two are enough for a straight line.
         y: N numbers, or categories for a line beside horizontal `interval_points`.
         name: what the values are, in the legend.
+        dash: dotted tells a second reference from the first.
 
     Raises:
         ArgumentError: the sequences differ in length or are empty.
     """
     xs, ys = _columns("reference_line", x, y)
-    line = {"color": _INK["light"], "width": 1.5, "dash": "dash"}
+    line = {"color": _INK["light"], "width": 1.5, "dash": dash}
     return [
         {
             "type": "scatter",

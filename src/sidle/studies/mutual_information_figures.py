@@ -15,6 +15,19 @@ from sidle.mi.bounds import BOUNDS
 from sidle.report import figures as draw
 from sidle.studies.study import Figure, Record, select
 
+_TRAINED = (
+    "trained",
+    "How much one batch varies, with a trained critic",
+    "Standard deviation over fresh batches (geometric mean over seeds). InfoNCE grows calmer "
+    "towards its ceiling; NWJ and JS grow wilder with the information.",
+)
+_EXACT = (
+    "exact",
+    "How much one batch varies, with the exact critic",
+    "The same with the exact log density ratio in the critic's place: no training can do better. "
+    "NWJ and the JS read-out are then one and the same.",
+)
+
 
 def figures(records: Sequence[Record]) -> list[Figure]:
     """Draw what the cells found; each point is a mean over seeds with its 95 % interval."""
@@ -24,8 +37,8 @@ def figures(records: Sequence[Record]) -> list[Figure]:
     return [
         _estimates_figure(stairs),
         _curve_figure(stairs),
-        _deviations_figure(stairs, "deviation", "trained", "a trained critic"),
-        _deviations_figure(stairs, "exact_deviation", "exact", "the exact critic"),
+        _deviations_figure(stairs, "deviation", *_TRAINED),
+        _deviations_figure(stairs, "exact_deviation", *_EXACT),
         _critic_figure(critics),
         _digits_figure(digits),
     ]
@@ -40,7 +53,7 @@ def _over_seeds(rows: Sequence[Sequence[float]]) -> tuple[list[float], list[floa
 def _estimates_figure(stairs: Sequence[Record]) -> Figure:
     levels, ceiling = stairs[0]["levels"], math.log(stairs[0]["batch_size"])
     traces = draw.reference_line(levels, levels, "truth")
-    traces += draw.reference_line([levels[0], levels[-1]], [ceiling] * 2, "log K")
+    traces += draw.reference_line([levels[0], levels[-1]], [ceiling] * 2, "log K", dash="dot")
     for index, (name, bound) in enumerate(BOUNDS.items()):
         rows = [record["mean"] for record in select(stairs, bound=name)]
         if rows:
@@ -71,13 +84,15 @@ def _curve_figure(stairs: Sequence[Record]) -> Figure:
     return Figure(
         "staircase",
         "Climbing the staircase",
-        "The bounds on training batches, each point averaged over one percent of the training. "
+        "The bounds on training batches, each point averaged over two percent of the training. "
         "The paper's figure 2 shows the same climb. Values outside the frame are cut off.",
         draw.figure(traces, "training step", "estimate (nats)", y_range=(floor, top)),
     )
 
 
-def _deviations_figure(stairs: Sequence[Record], name: str, id_: str, critic: str) -> Figure:
+def _deviations_figure(
+    stairs: Sequence[Record], name: str, id_: str, title: str, caption: str
+) -> Figure:
     levels = stairs[0]["levels"]
     traces: list[draw.Trace] = []
     for index, (bound_name, bound) in enumerate(BOUNDS.items()):
@@ -88,9 +103,8 @@ def _deviations_figure(stairs: Sequence[Record], name: str, id_: str, critic: st
             traces += draw.line_with_band(levels, ends[0], ends[1], ends[2], bound.title, index)
     return Figure(
         f"deviation-{id_}",
-        f"How much one batch varies, with {critic}",
-        "Standard deviation over fresh batches (geometric mean over seeds). InfoNCE grows calmer "
-        "towards its ceiling; NWJ and JS grow wilder with the information.",
+        title,
+        caption,
         draw.figure(
             traces,
             "true mutual information (nats)",
@@ -143,7 +157,9 @@ def _digits_figure(digits: Sequence[Record]) -> Figure:
         "rows of another image (truth: 0)",
         len({record["noise"] for record in paired}),
     )
-    traces += draw.reference_line([rows[0], rows[-1]], [digits[0]["ceiling"]] * 2, "log K")
+    traces += draw.reference_line(
+        [rows[0], rows[-1]], [digits[0]["ceiling"]] * 2, "log K", dash="dot"
+    )
     return Figure(
         "digits",
         "How much the top rows say about a digit",
