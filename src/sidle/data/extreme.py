@@ -266,9 +266,7 @@ class _Reader:
             self._source = gzip.GzipFile(fileobj=self._file, mode="rb")
             self._most_text = _GZIP_ALLOWANCE + MAX_GZIP_RATIO * self._size
         # Whole lines lie in buffer[cursor[POSITION]:stop], part of one more in [stop:filled].
-        self._buffer = bytearray(
-            (MAX_LINE_BYTES + _BLOCK_BYTES + 1) // 8 * 8 + kernels.MARGIN_BYTES
-        )
+        self._buffer = bytearray(MAX_LINE_BYTES + _BLOCK_BYTES + 1)
         self._bytes = np.frombuffer(self._buffer, np.uint8)
         self._stop = self._filled = self._delivered = 0
         self._cursor = np.zeros(kernels.CURSOR_SIZE, np.int64)

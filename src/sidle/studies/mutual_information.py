@@ -37,7 +37,7 @@ from sidle.studies import mutual_information_figures
 from sidle.studies.study import Cell, Claim, Paper, Record, Study, select
 
 CURVE_POINTS = 50  # points of a training curve kept as evidence
-SCATTER_POINTS = 300  # pairs of scores kept as evidence
+SCATTER_POINTS = 150  # pairs of scores kept as evidence
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Settings:
 
 PRESETS = {
     "quick": Settings(
-        steps_per_level=400,
+        steps_per_level=300,
         hidden=128,
         layers=1,
         learning_rate=1e-3,
