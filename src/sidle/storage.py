@@ -7,6 +7,7 @@ goes to a temporary name in the same folder, is forced to disk, and is renamed o
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -18,6 +19,18 @@ from typing import Any
 import numpy as np
 
 from sidle.errors import ArgumentError, DataError, SidleError, StorageError
+
+
+_SPACE = "Free some space or choose another folder; what was there before is intact."
+_PERMISSION = "Check the permissions, or choose another folder."
+_REMEDIES = {
+    errno.ENOSPC: _SPACE,
+    errno.EDQUOT: _SPACE,
+    errno.EFBIG: _SPACE,
+    errno.EACCES: _PERMISSION,
+    errno.EPERM: _PERMISSION,
+    errno.EROFS: _PERMISSION,
+}
 
 
 @contextlib.contextmanager
@@ -55,9 +68,9 @@ def refusals_of_disk(path: str | Path) -> Iterator[None]:
     except SidleError:
         raise
     except OSError as error:
+        remedy = _REMEDIES.get(error.errno or 0, "Check the path and the disk.")
         raise StorageError(
-            f"{path}: the operating system refused: {error.strerror or error}. "
-            "Free some space or choose another folder; nothing already there was changed."
+            f"{path}: the operating system refused: {error.strerror or error}. {remedy}"
         ) from error
 
 
