@@ -20,7 +20,6 @@ import numpy as np
 
 from sidle.errors import ArgumentError, DataError, SidleError, StorageError
 
-
 _SPACE = "Free some space or choose another folder; what was there before is intact."
 _PERMISSION = "Check the permissions, or choose another folder."
 _REMEDIES = {
