@@ -239,7 +239,7 @@ def test_a_pointer_is_told_the_value_and_its_interval(desk: Visit) -> None:
 def test_the_overview_counts_what_was_decided(desk: Visit) -> None:
     (lead,) = desk.texts(".lead")
     assert lead == "5 of 9 claims decided. 3 hold, 2 do not hold, 4 are undecided."
-    assert "Over 5 verdicts that makes 0.125 expected" in desk.texts("#overview p")[1]
+    assert "at most 0.175 wrong verdicts expected" in desk.texts("#overview p")[1]
     rows = desk.texts(".study-row")
     assert len(rows) == 3
     assert rows[0] == (
