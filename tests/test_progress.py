@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import time
 
 import pytest
 
@@ -68,3 +69,26 @@ def test_quiet_when_silenced_or_too_quick(monkeypatch):
     with on(screen), progress.bar("outer", 10) as bar:
         bar.advance()
     assert screen.getvalue() == ""
+
+
+def test_compiling_is_said_at_the_first_call_only(monkeypatch):
+    class Kernel:
+        signatures: tuple[str, ...] = ()
+
+    with on(Terminal()) as screen, progress.compiling(Kernel):
+        time.sleep(0.1)
+    assert "compiling kernels" in screen.getvalue()
+    Kernel.signatures = ("(int64,)",)
+    with on(Terminal()) as screen, progress.compiling(Kernel):
+        time.sleep(0.1)
+    assert screen.getvalue() == ""
+
+
+def test_a_bar_shows_before_its_first_unit_is_done(monkeypatch):
+    monkeypatch.setattr(progress, "SECONDS_BEFORE_SHOWN", 0.05)
+    with on(Terminal()) as screen, progress.bar("compiling kernels", None):
+        deadline = time.monotonic() + 10
+        while "compiling kernels" not in screen.getvalue() and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert "compiling kernels" in screen.getvalue()
+    assert progress._display is None

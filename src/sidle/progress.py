@@ -1,16 +1,18 @@
 """Progress bars with rate and time left, on a terminal only.
 
-A bar appears once its work has lasted a second, goes when the work ends, and nests: bars opened
-inside another's block join its display. Nothing is written where stderr is not a terminal.
+A bar appears once its work has lasted a second, even if no unit is done by then; it goes when the
+work ends, and nests: bars opened inside another's block join its display. Nothing is written where
+stderr is not a terminal.
 """
 
 from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -19,6 +21,7 @@ SECONDS_BEFORE_SHOWN = 1.0
 
 _silent = False
 _display: Progress | None = None
+_lock = threading.RLock()  # a bar is shown by its timer's thread or by its own
 
 
 def silence() -> None:
@@ -37,10 +40,25 @@ def bar(description: str, total: int | None, *, done: int = 0) -> Iterator[Bar]:
         done: units already done before the block (a resumed run).
     """
     shown = Bar(description, total, done)
+    timer = threading.Timer(SECONDS_BEFORE_SHOWN, shown.show)
+    timer.daemon = True
+    if _visible():
+        timer.start()
     try:
         yield shown
     finally:
+        timer.cancel()
         shown.close()
+
+
+@contextlib.contextmanager
+def compiling(kernel: Any) -> Iterator[None]:
+    """Say so while the block makes the first call of a Numba ``kernel``, which compiles it."""
+    if kernel.signatures:
+        yield
+        return
+    with bar("compiling kernels", None):
+        yield
 
 
 class Bar:
@@ -50,40 +68,48 @@ class Bar:
         self._description, self._total, self._done = description, total, done
         self._note = ""
         self._started = time.monotonic()
-        self._owns_display = False
+        self._owns_display = self._closed = False
         self._task: TaskID | None = None
 
     def advance(self, n: int = 1, *, note: str = "") -> None:
         """Count ``n`` units as done; ``note`` (a loss, a name) replaces the note at the end."""
         self._done += n
         self._note = note or self._note
-        if _silent or not sys.stderr.isatty():
-            return
         if self._task is not None and _display is not None:
             _display.update(self._task, completed=self._done, note=self._note)
-        elif time.monotonic() - self._started > SECONDS_BEFORE_SHOWN:
-            self._show()
+        elif time.monotonic() - self._started > SECONDS_BEFORE_SHOWN and _visible():
+            self.show()
+
+    def show(self) -> None:
+        """Put the line on the display; nothing happens if it is there or was taken off."""
+        global _display
+        with _lock:
+            if self._task is not None or self._closed:
+                return
+            if _display is None:
+                _display = _new_display()
+                _display.start()
+                self._owns_display = True
+            self._task = _display.add_task(
+                self._description, total=self._total, completed=self._done, note=self._note
+            )
 
     def close(self) -> None:
         """Take the line off the display."""
         global _display
-        if self._task is None or _display is None:
-            return
-        _display.remove_task(self._task)
-        if self._owns_display:
-            _display.stop()
-            _display = None
-        self._task = None
+        with _lock:
+            self._closed = True
+            if self._task is None or _display is None:
+                return
+            _display.remove_task(self._task)
+            if self._owns_display:
+                _display.stop()
+                _display = None
+            self._task = None
 
-    def _show(self) -> None:
-        global _display
-        if _display is None:
-            _display = _new_display()
-            _display.start()
-            self._owns_display = True
-        self._task = _display.add_task(
-            self._description, total=self._total, completed=self._done, note=self._note
-        )
+
+def _visible() -> bool:
+    return not _silent and sys.stderr.isatty()
 
 
 def _new_display() -> Progress:

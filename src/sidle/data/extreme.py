@@ -29,7 +29,7 @@ from typing import Any, NoReturn
 import numpy as np
 from scipy.sparse import csr_array, get_index_dtype
 
-from sidle import storage
+from sidle import progress, storage
 from sidle.data.kernels import extreme as kernels
 from sidle.errors import ArgumentError, DataError, DataNotFoundError, ShapeError
 
@@ -298,7 +298,8 @@ class _Reader:
             arrays = features.with_room(rows, int(cursor[kernels.FEATURES]) + left // 4 + 1)
             arrays += labels.with_room(rows, int(cursor[kernels.LABELS]) + left // 2 + 1)
             limits = n_rows, header.n_features, header.n_labels, MAX_LINE_BYTES
-            status = kernels.parse_rows(self._bytes, self._stop, *limits, cursor, *arrays)
+            with progress.compiling(kernels.parse_rows):
+                status = kernels.parse_rows(self._bytes, self._stop, *limits, cursor, *arrays)
             if status == kernels.UNDECIDED:
                 self._decide(features.values)
             elif status != kernels.OK:
