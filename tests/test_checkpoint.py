@@ -61,6 +61,14 @@ def test_tied_tensors_are_stored_once_and_views_apart(tmp_path):
     assert all(torch.equal(loaded[name], views[name]) for name in views)
 
 
+def test_arrays_in_any_memory_order_stay_apart(tmp_path):
+    arrays = {f"{i}": np.full((50, 40), float(i)).T for i in range(8)}
+    checkpoint.save(tmp_path / "c", arrays | {"big-endian": np.arange(4, dtype=">i4")})
+    loaded = checkpoint.load(tmp_path / "c")
+    assert all(np.array_equal(loaded[name], arrays[name]) for name in arrays)
+    assert loaded["big-endian"].tolist() == [0, 1, 2, 3]
+
+
 def test_training_state_goes_on_exactly(tmp_path):
     def objects(seed):
         with seeding.scope(seed):
@@ -97,7 +105,7 @@ def test_state_for_other_objects_is_refused(tmp_path):
 
 
 def test_leaves_that_would_need_pickle_are_refused(tmp_path):
-    for leaf in (object(), {1, 2}, np.array([None]), print):
+    for leaf in (object(), {1, 2}, np.array([None]), np.array(["text"]), print):
         with pytest.raises(CheckpointError, match=r"'/a/0' is a"):
             checkpoint.save(tmp_path / "c", {"a": [leaf]})
     assert not list(tmp_path.iterdir())

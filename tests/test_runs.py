@@ -88,6 +88,44 @@ def test_metrics_are_lines_in_order_and_finite(tmp_path):
     assert len((tmp_path / runs.METRICS).read_text().splitlines()) == 2
 
 
+def test_metrics_damaged_behind_the_checkpoint_are_cut_and_before_it_refused(tmp_path):
+    for damaged, expected in (("1", None), ("3", [1, 2])):
+        folder = tmp_path / damaged
+        with runs.open_run(folder, WHAT) as run:
+            for step in (1, 2, 3):
+                run.log(step, {"loss": 1.0})
+                if step == 2:
+                    run.save(step, {})
+        path = folder / runs.METRICS
+        path.write_text(path.read_text().replace(f'"step": {damaged}', "\0\0"))
+        with runs.open_run(folder, WHAT) as run:
+            if expected is None:
+                with pytest.raises(DataError, match=r"metrics\.jsonl:1: damaged before step 2"):
+                    run.resume()
+            else:
+                assert run.resume()[0] == 2
+                assert [line["step"] for line in run.metrics()] == expected
+
+
+def test_a_result_that_cannot_be_written_leaves_the_run_unfinished(tmp_path):
+    with runs.open_run(tmp_path, WHAT) as run:
+        with pytest.raises(ArgumentError, match="JSON"):
+            run.finish({"accuracy": math.nan})
+        assert not run.finished
+    assert runs.read_record(tmp_path)["status"] == "interrupted"
+
+
+@pytest.mark.parametrize("missing", ["status", "result", "machine", "wall_seconds", "settings"])
+def test_a_record_without_one_of_its_parts_is_damaged(tmp_path, missing):
+    with runs.open_run(tmp_path, WHAT):
+        pass
+    record = json.loads((tmp_path / runs.RECORD).read_text())
+    del record[missing]
+    (tmp_path / runs.RECORD).write_text(json.dumps(record))
+    with pytest.raises(DataError, match="whole run record"):
+        runs.read_record(tmp_path)
+
+
 def test_a_torn_last_line_is_left_out_and_other_damage_is_named(tmp_path):
     path = tmp_path / runs.METRICS
     path.write_text('{"step": 1}\n{"step": 2}\n{"st')
@@ -237,6 +275,8 @@ def test_full_disk_is_one_clear_error(tmp_path):
     )
     lines = done.stdout.splitlines()
     assert len(lines) == 3, done.stderr
+    # The program ends with the disk still full: one clear error, not the operating system's.
+    assert done.stderr.splitlines()[-1].startswith("sidle.errors.StorageError")
     assert all("File too large" in line or "could not be written" in line for line in lines)
     assert runs.status(tmp_path) == "interrupted"
     with runs.open_run(tmp_path, runs.Identity({})) as run:

@@ -228,29 +228,29 @@ def start(folder):
 
 def kill_at_random_moments(tmp_path, n_kills, moments):
     whole = start(tmp_path / "whole")
-    whole.stdout.readline()
-    began = time.monotonic()
     assert whole.wait() == 0
-    duration = time.monotonic() - began
     whole.stdout.close()
-    folder, steps_at_death = tmp_path / "killed", []
-    for _ in range(n_kills):
+    folder = tmp_path / "killed"
+    for kill in range(n_kills):
         child = start(folder)
-        child.stdout.readline()  # "training", or end of file if it was finished already
-        # Moments are aimed so that most kills hit a run that still has work to do.
-        time.sleep(moments.uniform(0, 2 * duration / n_kills))
+        # Somewhere in this kill's share of the steps, then anywhere in the step and its writes.
+        share = N_STEPS / n_kills
+        step = int(moments.uniform(kill * share, (kill + 0.5) * share))
+        while len(runs.read_metrics(folder)) < step:
+            assert child.poll() is None
+        time.sleep(moments.uniform(0, 0.01))
         child.kill()
         child.wait()
         child.stdout.close()
-        steps_at_death.append(len(runs.read_metrics(folder)))
+    # The test means something only if the kills came in the middle.
+    assert len(runs.read_metrics(folder)) < N_STEPS
+    assert runs.status(folder) == "interrupted"
     last = start(folder)
     assert last.wait() == 0
     last.stdout.close()
     assert runs.read_metrics(folder) == runs.read_metrics(tmp_path / "whole")
     assert runs.read_record(folder)["result"] == runs.read_record(tmp_path / "whole")["result"]
     assert len(runs.read_metrics(folder)) == N_STEPS
-    # The test means something only if some kill came in the middle.
-    assert any(0 < steps < N_STEPS for steps in steps_at_death)
 
 
 def test_three_kills_leave_no_trace_in_the_result(tmp_path):

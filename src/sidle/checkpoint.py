@@ -152,6 +152,8 @@ class _TensorTable:
     def __init__(self) -> None:
         self.by_name: dict[str, Tensor] = {}
         self._names: dict[object, str] = {}
+        # Tensors are told apart by their address, so none may be freed before the last is entered.
+        self._entered: list[Tensor] = []
         self._storages: set[tuple[torch.device, int]] = set()
 
     def enter(self, tensor: Tensor, name: str) -> str:
@@ -169,6 +171,7 @@ class _TensorTable:
         self.by_name[name] = copied.cpu().contiguous()
         self._names[same] = name
         self._storages.add(storage_of_tensor)
+        self._entered.append(tensor)
         return name
 
 
@@ -176,8 +179,9 @@ def _encode(node: Any, name: str, table: _TensorTable) -> Any:
     """Return ``node`` as JSON; put its tensors into ``table`` under their place in the tree."""
     if isinstance(node, Tensor):
         return {"$tensor": table.enter(node, name or "/")}
-    if isinstance(node, np.ndarray) and node.dtype != object:
-        return {"$array": table.enter(torch.from_numpy(np.array(node)), name or "/")}
+    if isinstance(node, np.ndarray) and node.dtype.kind in "biufc":
+        native = np.array(node, dtype=node.dtype.newbyteorder("="), order="C")
+        return {"$array": table.enter(torch.from_numpy(native), name or "/")}
     if isinstance(node, np.generic):
         return _encode(node.item(), name, table)
     if isinstance(node, float) and not math.isfinite(node):

@@ -42,6 +42,22 @@ RECORD, METRICS, CHECKPOINT, LOCK = (
 )
 
 
+# What every record holds, and as which type.
+_KINDS: Mapping[str, Any] = {
+    "settings": dict,
+    "seed": int,
+    "data_digest": str,
+    "code_digest": str,
+    "machine": dict,
+    "started": str,
+    "status": str,
+    "error": str | None,
+    "wall_seconds": float,
+    "cpu_seconds": float,
+    "result": dict | None,
+}
+
+
 @dataclass(frozen=True)
 class Identity:
     """What makes a run this run and no other.
@@ -170,8 +186,10 @@ class Run:
         Metrics after that step are dropped: they will be made again.
 
         Raises:
-            CheckpointError: the checkpoint is damaged or belongs to another run.
-            RunError: called twice; a run folder holds the state of one piece of work.
+            CheckpointError: the checkpoint is damaged.
+            DataError: the metrics are damaged before the checkpoint's step.
+            RunError: the checkpoint belongs to another run, or this was called before: a run
+                folder holds the state of one piece of work.
         """
         from sidle import checkpoint
 
@@ -195,8 +213,7 @@ class Run:
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Record the final ``result`` (JSON values) and mark the run as finished."""
-        self._record |= {"result": dict(result), "status": "finished", "error": None}
-        self._write_record()
+        self._write_record({"result": dict(result), "status": "finished", "error": None})
 
     def __enter__(self) -> Run:
         """Take the lock and read or make ``run.json``."""
@@ -219,19 +236,24 @@ class Run:
     ) -> None:
         """Record how it ended and release the lock."""
         try:
+            # An error under way says more than the same full disk once again.
+            with contextlib.suppress(SidleError) if error else contextlib.nullcontext():
+                self._end(error)
+        finally:
+            self._lock.release()
+
+    def _end(self, error: BaseException | None) -> None:
+        try:
             if not self.finished:
                 status = "failed" if isinstance(error, Exception) else "interrupted"
                 message = f"{type(error).__name__}: {error}" if status == "failed" else None
-                self._record |= {"status": status, "error": message}
-                # A full disk has already raised; its message must not be replaced by ours.
-                with contextlib.suppress(SidleError) if error else contextlib.nullcontext():
-                    self._write_record()
+                self._write_record({"status": status, "error": message})
         finally:
-            if self._metrics is not None:
-                self._metrics.close()
-            if self._writer is not None:
-                self._writer.close()
-            self._lock.release()
+            with storage.refusals_of_disk(self.folder):
+                if self._writer is not None:
+                    self._writer.close()
+                if self._metrics is not None:
+                    self._metrics.close()
 
     def _begin(self) -> None:
         for leftover in self.folder.glob(f".{RECORD}.*"):
@@ -239,47 +261,53 @@ class Run:
         for leftover in self.folder.glob(f".{CHECKPOINT}.*"):
             leftover.unlink(missing_ok=True)
         identity = self.identity.as_dict()
+        changes = {"status": "running", "error": None, "machine": provenance.machine()}
         self._clocks = time.monotonic(), time.process_time()
         if (self.folder / RECORD).exists():
             self._record = read_record(self.folder)
             _refuse_mixing(self.folder, self._record, identity)
             if self.finished:
                 return
-            self._record |= {"machine": provenance.machine()}
         else:
             now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
             self._record = {
                 "format": FORMAT,
                 **identity,
-                "machine": provenance.machine(),
                 "started": now,
                 "wall_seconds": 0.0,
                 "cpu_seconds": 0.0,
                 "result": None,
             }
-        self._record |= {"status": "running", "error": None}
-        self._write_record()
+        self._write_record(changes)
 
-    def _write_record(self) -> None:
+    def _write_record(self, changes: Mapping[str, Any] | None = None) -> None:
         wall, cpu = time.monotonic(), time.process_time()
-        self._record["wall_seconds"] += wall - self._clocks[0]
-        self._record["cpu_seconds"] += cpu - self._clocks[1]
-        self._clocks = wall, cpu
-        storage.write_json(self.folder / RECORD, self._record)
+        record = self._record | dict(changes or {})
+        record["wall_seconds"] += wall - self._clocks[0]
+        record["cpu_seconds"] += cpu - self._clocks[1]
+        storage.write_json(self.folder / RECORD, record)
+        # Only what is on disk is true.
+        self._record, self._clocks = record, (wall, cpu)
 
     def _drop_metrics_after(self, step: int) -> None:
         """Cut ``metrics.jsonl`` behind the last whole line whose step is at most ``step``."""
         path = self.folder / METRICS
         if not path.exists():
             return
-        with storage.refusals_of_disk(path), path.open("r+b") as file:
-            kept = 0
-            for line in file:
-                if not line.endswith(b"\n") or json.loads(line)["step"] > step:
-                    break
-                self._last_step = json.loads(line)["step"]
-                kept += len(line)
-            file.truncate(kept)
+        with storage.refusals_of_disk(path):
+            lines = path.read_bytes().splitlines(keepends=True)
+        steps = [_step_of(line) for line in lines]
+        kept = next((i for i, at in enumerate(steps) if not 0 <= at <= step), len(steps))
+        if any(0 <= at <= step for at in steps[kept:]):
+            raise DataError(
+                path,
+                f"damaged before step {step}, up to which the checkpoint goes.",
+                "Delete the run's folder to start anew.",
+                line=kept + 1,
+            )
+        with storage.refusals_of_disk(path):
+            os.truncate(path, sum(map(len, lines[:kept])))
+        self._last_step = steps[kept - 1] if kept else -1
 
     def _events(self, step: int, metrics: Mapping[str, float]) -> None:
         if self._writer is None:
@@ -308,13 +336,14 @@ def read_record(folder: str | Path) -> dict[str, Any]:
     """
     path = Path(folder) / RECORD
     record = storage.read_json(path)
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
+    if not _is_whole(record):
         raise DataError(
             path,
-            f"expected a run record of format {FORMAT}.",
+            f"expected a whole run record of format {FORMAT}.",
             "Delete the run's folder, or read it with the version of sidle that wrote it.",
         )
-    return record
+    checked: dict[str, Any] = record
+    return checked
 
 
 def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
@@ -357,6 +386,22 @@ def find(root: str | Path) -> Iterator[Path]:
     """Yield every run folder ``<root>/<study>/<cell>`` in order of name."""
     for record in sorted(Path(root).glob(f"*/*/{RECORD}")):
         yield record.parent
+
+
+def _step_of(line: bytes) -> int:
+    """Return the step of a line of metrics, -1 for a torn or damaged one."""
+    try:
+        return int(json.loads(line)["step"]) if line.endswith(b"\n") else -1
+    except (ValueError, KeyError, TypeError):
+        return -1
+
+
+def _is_whole(record: Any) -> bool:
+    return (
+        isinstance(record, dict)
+        and record.get("format") == FORMAT
+        and all(name in record and isinstance(record[name], kind) for name, kind in _KINDS.items())
+    )
 
 
 def _refuse_mixing(folder: Path, record: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
