@@ -106,6 +106,23 @@ def test_infinite_gradient_of_a_finite_loss_is_never_applied():
     assert not torch.isfinite(model.weight).any()
 
 
+def test_sparse_gradients_are_guarded_too():
+    table = nn.Embedding(5, 2, sparse=True)
+    optimizer = torch.optim.SparseAdam(table.parameters())
+    values = iter([1.0, math.inf])
+
+    def step(_):
+        optimizer.zero_grad()
+        (table(torch.tensor([1, 1])) * next(values)).sum().backward()
+        optimizer.step()
+        return {}
+
+    state = {"table": table, "optimizer": optimizer}
+    training.fit(step, lambda i: i, 1, state=state)
+    with pytest.raises(NonFiniteError, match=r"table\.weight"):
+        training.fit(step, lambda i: i, 1, state=state)
+
+
 def test_huge_but_finite_gradient_passes_the_guard():
     weight = nn.Parameter(torch.zeros(4))
     optimizer = torch.optim.SGD([weight], lr=1e-30)

@@ -9,6 +9,7 @@ import os
 import platform
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,29 +49,41 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def code_digest(module: str) -> str:
-    """Return the SHA-256 of the source of ``module`` and of all of sidle that it stands on.
+def code_digest(*modules: str, without: Sequence[str] = ()) -> str:
+    """Return the SHA-256 of the sources of ``modules`` and of all of sidle that they stand on.
 
     Import statements are followed through the sources (also those inside functions), so the
     digest changes whenever the code behind a result changes, and with nothing else.
 
+    Args:
+        modules: dotted names.
+        without: modules and packages that do not count, nor what only they import.
+
     Raises:
         ArgumentError: there is no such module.
     """
-    files = {name: source_of(name) for name in closure(module)}
+    names = {name for module in modules for name in closure(module, without)}
+    files = {name: source_of(name) for name in names}
     parts = [part for name in sorted(files) for part in (name, files[name].read_bytes())]
     return storage.digest(*parts)
 
 
-def closure(module: str) -> set[str]:
-    """Return ``module`` and every sidle module that it imports, directly or through others."""
+def closure(module: str, without: Sequence[str] = ()) -> set[str]:
+    """Return ``module`` and every sidle module that it imports, directly or through others.
+
+    Modules in ``without``, or inside a package in it, are left out and not followed.
+    """
     found: set[str] = set()
     waiting = [module]
     while waiting:
         name = waiting.pop()
         if name not in found:
             found.add(name)
-            waiting += sorted(imports(name) - found)
+            waiting += sorted(
+                imported
+                for imported in imports(name) - found
+                if not any(f"{imported}.".startswith(f"{part}.") for part in without)
+            )
     return found
 
 

@@ -17,6 +17,7 @@ import datetime
 import io
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -265,7 +266,7 @@ class Run:
         self._clocks = time.monotonic(), time.process_time()
         if (self.folder / RECORD).exists():
             self._record = read_record(self.folder)
-            _refuse_mixing(self.folder, self._record, identity)
+            refuse_mixing(self.folder, self._record, self.identity)
             if self.finished:
                 return
         else:
@@ -404,8 +405,29 @@ def _is_whole(record: Any) -> bool:
     )
 
 
-def _refuse_mixing(folder: Path, record: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
-    for part, ours in identity.items():
+def delete(folder: str | Path) -> bool:
+    """Delete a run folder; return False, and do nothing, if a process is writing it.
+
+    Raises:
+        StorageError: the operating system refused.
+    """
+    folder = Path(folder)
+    with storage.refusals_of_disk(folder):
+        try:
+            with filelock.FileLock(folder / LOCK).acquire(blocking=False):
+                shutil.rmtree(folder)
+        except filelock.Timeout:
+            return False
+    return True
+
+
+def refuse_mixing(folder: Path, record: Mapping[str, Any], identity: Identity) -> None:
+    """Raise unless ``record``, of ``folder``, is of the run that ``identity`` says.
+
+    Raises:
+        RunError: settings, seed, data or code differ; names them.
+    """
+    for part, ours in identity.as_dict().items():
         theirs = record.get(part)
         if theirs != ours:
             if part == "settings" and isinstance(theirs, dict):

@@ -81,7 +81,7 @@ def global_states() -> dict[str, Any]:
 
     return {
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": _cuda_states(),
         "numpy": np.random.get_state(legacy=False),
         "python": random.getstate(),
     }
@@ -96,6 +96,14 @@ def restore_global_states(states: Mapping[str, Any]) -> None:
         torch.cuda.set_rng_state_all(states["cuda"])
     np.random.set_state(states["numpy"])
     random.setstate(states["python"])
+
+
+def _cuda_states() -> list[Any]:
+    import torch
+
+    # Asking for the states would start CUDA on every GPU of a machine that does not use it.
+    started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    return list(torch.cuda.get_rng_state_all()) if started else []
 
 
 def _check(seed: int, function: str) -> None:

@@ -11,7 +11,7 @@ import errno
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,13 +45,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     with refusals_of_disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        os.close(descriptor)
-        temporary = Path(name)
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+        temporary.touch(exist_ok=False)
         try:
             yield temporary
-            # mkstemp made the file private; give it the permissions any new file would have.
-            temporary.chmod(0o666 & ~_umask())
             _force_to_disk(temporary)
             temporary.replace(path)
             _force_to_disk(path.parent)
@@ -150,9 +147,3 @@ def _force_to_disk(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

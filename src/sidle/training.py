@@ -61,7 +61,8 @@ def fit(
             the record of that step.
         evaluate_every: steps between evaluations; 0 without ``evaluate``.
         stop: sees each record; True ends training. If it has a state (`Patience`), it is saved.
-        log_every: steps between records. Every evaluation makes a record too.
+        log_every: steps between records. Every evaluation makes a record too. Metrics in
+            between are not looked at.
         checkpoint_every: seconds between checkpoints; the last step always makes one.
         description: what the progress bar says.
 
@@ -74,8 +75,10 @@ def fit(
         KeyboardInterrupt: Ctrl-C; the step under way was finished and a checkpoint written.
         CheckpointError, RunError, StorageError: as `Run.resume` and `Run.save`.
     """
-    _check_intervals(n_steps, log_every, evaluate, evaluate_every)
-    objects = dict(state) | ({"stop": stop} if isinstance(stop, checkpoint.Stateful) else {})
+    _check_arguments(n_steps, log_every, evaluate, evaluate_every, state)
+    objects = dict(state)
+    if isinstance(stop, checkpoint.Stateful):
+        objects["stop"] = stop
     start, stopped = _resume(run, objects)
     records: list[dict[str, float]] = []
     record: dict[str, float] = {}
@@ -98,14 +101,17 @@ def fit(
                     if run is not None:
                         run.log(number, record)
             bar.advance(note=f"loss {record['loss']:.4g}" if "loss" in record else "")
-            last = stopped or number == n_steps or interrupt.requested
+            asked = interrupt.requested  # read once: a signal may come at any moment
+            last = stopped or number == n_steps or asked
             if run is not None and (last or time.monotonic() - saved_at > checkpoint_every):
                 run.save(number, _tree(objects, stopped))
                 saved_at = time.monotonic()
-            if interrupt.requested:
+            if asked:
                 raise KeyboardInterrupt
             if stopped:
                 break
+        if interrupt.requested:
+            raise KeyboardInterrupt
     return records if run is None else run.metrics()
 
 
@@ -221,13 +227,19 @@ class Patience:
         self.best, self.waited = float(state_dict["best"]), int(state_dict["waited"])
 
 
-def _check_intervals(
-    n_steps: int, log_every: int, evaluate: Callable[..., Metrics] | None, evaluate_every: int
+def _check_arguments(
+    n_steps: int,
+    log_every: int,
+    evaluate: Callable[..., Metrics] | None,
+    evaluate_every: int,
+    state: Mapping[str, Restorable],
 ) -> None:
     if n_steps < 1 or log_every < 1:
         raise ArgumentError(
             f"fit: n_steps and log_every must be at least 1, got {n_steps} and {log_every}."
         )
+    if "stop" in state:
+        raise ArgumentError("fit: the name 'stop' in state is taken; rename that entry.")
     if (evaluate is not None) != (evaluate_every > 0):
         raise ArgumentError("fit: give both evaluate and evaluate_every >= 1, or neither.")
 
@@ -291,7 +303,11 @@ def _guarded_updates(state: Mapping[str, Restorable]) -> Iterator[None]:
             for parameter in group["params"]
             if parameter.grad is not None
         ]
-        gradients = [parameter.grad for parameter in with_gradient]
+        gradients = [
+            gradient.coalesce().values() if gradient.is_sparse else gradient
+            for gradient in (parameter.grad for parameter in with_gradient)
+            if gradient is not None
+        ]
         # One fused norm first: it is finite whenever no gradient needs a closer look.
         if not gradients or torch.isfinite(nn.utils.get_total_norm(gradients)):
             return

@@ -80,7 +80,7 @@ def failing(error):
     [
         (RunError("The run is gone."), 1, "sidle: The run is gone."),
         (KeyError("x"), 1, "unexpected KeyError"),
-        (KeyboardInterrupt(), 1, "To go on: sidle claims"),
+        (KeyboardInterrupt(), 1, "Interrupted."),
     ],
 )
 def test_errors_are_one_message_and_a_code(monkeypatch, capsys, error, code, said):

@@ -57,9 +57,11 @@ def test_a_preset_sets_the_defaults(capsys):
 def test_evidence_of_quick_runs_is_named_so(capsys, tmp_path):
     run_toy(capsys, "--seeds", "1")
     run_toy(capsys, "--preset", "standard", "--seeds", "1", "--n-steps", "7")
+    run_toy(capsys, "--preset", "standard")
     names = [path.name for path in (tmp_path / "evidence" / "toy").iterdir()]
-    assert sum(name.endswith(".quick.json") for name in names) == 2
-    assert len(names) == 4
+    # Six seeds of the standard preset, one of quick, one with a setting changed by hand.
+    assert sum(name.endswith(".quick.json") for name in names) == 4
+    assert len(names) == 16
 
 
 def test_failures_are_told_and_end_in_1(capsys):
@@ -106,9 +108,14 @@ def test_wrong_words_are_usage_errors(capsys):
         code, _, err = sidle(capsys, "run", *words)
         assert code == 2
         assert said in err
-    code, _, err = sidle(capsys, "run", "toy", "--seeds", "0")
-    assert code == 1
-    assert "--seeds must be at least 1" in err
+    for flag, value in (("--seeds", "0"), ("--workers", "-1")):
+        code, _, err = sidle(capsys, "run", "toy", flag, value)
+        assert code == 2
+        assert f"{flag} must be at least" in err
+    code, out, err = sidle(capsys, "run", "all", "--preset", "paper")
+    assert code == 2
+    assert "Skipped toy: It has no preset 'paper'" in out
+    assert sidle(capsys, "run", "--preset", "quick", "toy", "--dry-run")[0] == 0
 
 
 def test_list_and_show(capsys):
@@ -142,7 +149,7 @@ def test_clean_deletes_what_is_of_no_use(capsys, tmp_path, monkeypatch):
     code, out, _ = sidle(capsys, "runs", "clean", "--yes", "--json")
     assert len(json.loads(out)["deleted"]) == 2
     assert len(list(runs.find("runs"))) == 2
-    monkeypatch.setattr("sidle.provenance.code_digest", lambda module: "of newer code")
+    monkeypatch.setattr("sidle.studies.execution.code_digest", lambda module: "of newer code")
     code, out, _ = sidle(capsys, "runs", "clean", "--yes")
     assert "Deleted 2 runs" in out
     assert list(runs.find("runs")) == []

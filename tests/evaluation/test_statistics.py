@@ -71,6 +71,8 @@ def test_bad_values_are_refused():
     with pytest.raises(NonFiniteError):
         verdict([1.0, math.nan], 0.0)
     with pytest.raises(NonFiniteError):
+        t_interval([1e200, 0.0])
+    with pytest.raises(NonFiniteError):
         verdict([1.0], math.inf)
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from programs.toy_study import STUDY, Settings
 from sidle import provenance, runs
-from sidle.errors import DataError
+from sidle.errors import ArgumentError, DataError, RunError
 from sidle.studies import execution
 from sidle.studies.study import complete_seeds, judge
 
@@ -91,6 +91,72 @@ def test_evidence_of_other_code_is_used_and_marked(places, tmp_path):
         path.write_text(json.dumps(evidence | {"code_digest": "of other code"}))
     outcome = run_here(settings, execution.Places(tmp_path / "none", places.evidence))
     assert [record.other_code for record in outcome.records] == [True, True]
+
+
+def test_evidence_that_a_killed_session_did_not_write_is_written_later(places):
+    settings = Settings(seeds=1)
+    run_here(settings, places)
+    for path in (places.evidence / "toy").iterdir():
+        path.unlink()
+    run_here(settings, places, lasting=True)
+    names = [path.name for path in (places.evidence / "toy").iterdir()]
+    assert len(names) == 2
+    assert not any(name.endswith(".quick.json") for name in names)
+
+
+@pytest.mark.parametrize("missing", ["result", "machine", "wall_seconds", "code_digest", "seed"])
+def test_evidence_without_one_of_its_parts_is_refused(places, tmp_path, missing):
+    run_here(Settings(seeds=1), places)
+    path = next((places.evidence / "toy").iterdir())
+    evidence = json.loads(path.read_text())
+    del evidence[missing]
+    path.write_text(json.dumps(evidence))
+    with pytest.raises(DataError, match="does not belong"):
+        run_here(Settings(seeds=1), execution.Places(tmp_path / "none", places.evidence))
+
+
+def test_a_run_of_something_else_under_the_cells_name_is_refused(places):
+    settings = Settings(seeds=1)
+    run_here(settings, places)
+    folder = next(runs.find(places.runs))
+    record = json.loads((folder / runs.RECORD).read_text())
+    (folder / runs.RECORD).write_text(json.dumps(record | {"seed": 99}))
+    with pytest.raises(RunError, match="other seed"):
+        run_here(settings, places)
+
+
+def test_two_cells_with_one_label_are_refused(places):
+    cells = STUDY.cells(Settings(seeds=1))
+    with pytest.raises(ArgumentError, match="two cells are called up-seed0"):
+        execution.execute(STUDY, [*cells, cells[0]], places, workers=1)
+
+
+def test_figures_or_claims_that_fail_do_not_take_the_results_with_them(places):
+    def fail(records):
+        raise ZeroDivisionError("on purpose")
+
+    settings = Settings(seeds=5)
+    claims = [dataclasses.replace(STUDY.claims[0], differences=fail), STUDY.claims[1]]
+    broken = dataclasses.replace(STUDY, figures=fail, claims=claims)
+    cells = STUDY.cells(settings)
+    outcome = run_here(settings, places)
+    with pytest.warns(UserWarning, match="no figures: ZeroDivisionError"):
+        path, judgements = execution.summarise(
+            broken, settings, cells, outcome, places, preset="quick", command=""
+        )
+    assert [judgement.verdict for judgement in judgements] == ["undecided", "does not hold"]
+    assert json.loads(path.read_text())["figures"] == []
+
+
+def test_code_digest_counts_how_cells_run_and_not_how_figures_look():
+    names = provenance.closure("sidle.studies.mutual_information", ("sidle.report",))
+    assert "sidle.mi.bounds" in names
+    assert not any(name.startswith("sidle.report") for name in names)
+    parts = ("sidle.studies.mutual_information", "sidle.studies.execution")
+    without = ("sidle.report", "sidle.studies.mutual_information_figures")
+    expected = provenance.code_digest(*parts, without=without)
+    assert execution.code_digest(parts[0]) == expected
+    assert provenance.code_digest(parts[0], without=without) != expected
 
 
 def test_evidence_that_was_tampered_with_is_refused(places, tmp_path):
@@ -204,6 +270,16 @@ def test_ctrl_c_lets_workers_save_and_the_next_run_goes_on(places):
         for record in run_here(Settings(seeds=1, n_steps=60, pause=0.02), places).records
     ]
     assert statuses == ["run", "run"]
+
+
+def test_ctrl_c_begins_no_waiting_cell(places):
+    settings = Settings(seeds=4, n_steps=60, pause=0.05)
+    process = command(places, settings)
+    wait_for(lambda: len(steps_done(places)) == 2 and min(steps_done(places)) >= 3)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 7
+    assert len(steps_done(places)) == 2
+    assert max(steps_done(places)) < 60
 
 
 def test_a_killed_command_leaves_no_workers_behind(places):

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from sidle import runs, seeding
+from sidle.errors import ArgumentError
 from sidle.evaluation import statistics
 from sidle.mi.problems import CorrelatedGaussians
 from sidle.studies import execution, find
@@ -47,6 +48,15 @@ def test_it_is_found_by_name_and_has_enough_seeds():
     assert {"quick", "standard"} <= set(study.STUDY.presets)
     for preset in study.STUDY.presets.values():
         assert preset.seeds >= statistics.SEEDS_FOR_A_VERDICT
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"rows": (9,)}, {"rows": ()}, {"bounds": ("foo",)}, {"levels": (2.0,)}, {"rows_noise": ()}],
+)
+def test_settings_out_of_range_are_refused_before_any_work(wrong):
+    with pytest.raises(ArgumentError, match=next(iter(wrong))):
+        study.Settings(**wrong)
 
 
 def test_every_cell_finishes_and_every_claim_and_figure_is_served(outcome):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -51,8 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SidleError as error:
         return _fail(error, debug, code=1)
     except KeyboardInterrupt:
-        again = " ".join(["sidle", *words])
-        print(f"\nInterrupted; what was checkpointed is kept. To go on: {again}", file=sys.stderr)
+        hint = ""
+        if words[0] == "run":
+            hint = f" What was checkpointed is kept. To go on: {shlex.join(['sidle', *words])}"
+        print(f"\nInterrupted.{hint}", file=sys.stderr)
         return 1
     except BrokenPipeError:
         # The reader of our output left (`sidle list | head`): nobody is there to tell.

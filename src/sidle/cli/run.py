@@ -14,7 +14,7 @@ import tyro
 from sidle import provenance, studies
 from sidle.cli import console
 from sidle.cli.report import claims_table
-from sidle.errors import ArgumentError, MissingExtraError, UsageError
+from sidle.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
     from sidle.studies.execution import Places
@@ -58,7 +58,8 @@ class AllSettings:
 
 def run(arguments: list[str]) -> int:
     """Run ``sidle run`` with ``arguments``; return the exit code."""
-    names = [word for word in arguments if not word.startswith("-")]
+    known = [word for word in arguments if word in studies.NAMES or word == "all"]
+    names = known or [word for word in arguments if not word.startswith("-")]
     if not names:
         _print_help_without_study(arguments)
         return 0 if {"-h", "--help"} & set(arguments) else 2
@@ -93,13 +94,16 @@ def _run_all(arguments: list[str]) -> int:
             continue
         if options.preset not in study.presets:
             skipped[name] = f"It has no preset '{options.preset}'."
+            if not options.json:
+                console.show(f"Skipped {name}: {skipped[name]}")
             continue
         settings = study.presets[options.preset]
-        words = [study.name, "--preset", options.preset]
         if changed.seeds is not None:
             settings = dataclasses.replace(settings, seeds=changed.seeds)
-            words += ["--seeds", str(changed.seeds)]
+        words = [name if word == "all" else word for word in arguments]
         outcomes.append(_run_study(study, options, settings, _command(words)))
+    if all("preset" in reason for reason in skipped.values()) and not outcomes:
+        raise UsageError(f"No study has a preset '{options.preset}'.")
     if options.json:
         console.print_json({"studies": outcomes, "skipped": skipped})
     return 1 if any(outcome["failures"] for outcome in outcomes) else 0
@@ -118,7 +122,7 @@ def _run_study(study: Study, options: Options, settings: Any, command: str) -> d
         cells,
         places,
         workers=options.workers,
-        lasting=options.preset != "quick",
+        lasting=unchanged and options.preset != "quick",
         tensorboard=options.tensorboard,
     )
     path, judgements = execution.summarise(
@@ -178,18 +182,21 @@ def _parse(arguments: Sequence[str], settings: Any) -> tuple[Options, Any]:
     both.__doc__ = Options.__doc__
     parsed = console.parse(both, "run", arguments, example=EXAMPLE)
     if getattr(parsed.settings, "seeds", None) is not None and parsed.settings.seeds < 1:
-        raise ArgumentError(f"--seeds must be at least 1, got {parsed.settings.seeds}.")
+        raise UsageError(f"--seeds must be at least 1, got {parsed.settings.seeds}.")
+    if parsed.run.workers < 0:
+        raise UsageError(f"--workers must be at least 0, got {parsed.run.workers}.")
     return parsed.run, parsed.settings
 
 
 def _preset(arguments: Sequence[str]) -> str:
     """Return the preset named in ``arguments``: it decides the defaults of all other flags."""
+    preset: str = Options.preset
     for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
         if word == "--preset":
-            return following
-        if word.startswith("--preset="):
-            return word.partition("=")[2]
-    return Options.preset
+            preset = following
+        elif word.startswith("--preset="):
+            preset = word.partition("=")[2]
+    return preset
 
 
 def _command(arguments: Sequence[str]) -> str:

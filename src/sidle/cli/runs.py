@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import tyro
 
-from sidle import provenance, runs, studies
+from sidle import runs, studies
 from sidle.cli import console
 from sidle.errors import DataError, RunError, UsageError
 
@@ -117,9 +116,9 @@ def clean(arguments: list[str]) -> int:
             raise UsageError("sidle runs clean: nobody to ask here; give --yes to delete these.")
         answer = input(f"Delete {len(doomed)} runs, {console.size(total)}? [y/N] ")
         if answer.strip().lower() not in ("y", "yes"):
-            doomed, total = [], 0
-    for folder in doomed:
-        shutil.rmtree(folder)
+            doomed = []
+    doomed = [folder for folder in doomed if runs.delete(folder)]
+    total = sum(sizes[folder] for folder in doomed)
     if options.json:
         console.print_json({"deleted": [str(folder) for folder in doomed], "bytes": total})
     else:
@@ -128,9 +127,13 @@ def clean(arguments: list[str]) -> int:
 
 
 def _row(folder: Path) -> dict[str, Any]:
-    record = runs.read_record(folder)
+    name = f"{folder.parent.name}/{folder.name}"
+    try:
+        record = runs.read_record(folder)
+    except DataError:
+        return {"run": name, "status": "damaged", "seconds": 0.0, "seed": None}
     return {
-        "run": f"{folder.parent.name}/{folder.name}",
+        "run": name,
         "status": runs.status(folder),
         "seconds": record["wall_seconds"],
         "seed": record["seed"],
@@ -159,8 +162,10 @@ def _useless(folder: Path, delete_finished: bool) -> bool:
     name = folder.parent.name
     if status != "finished" or delete_finished:
         return True
+    from sidle.studies.execution import code_digest
+
     code = runs.read_record(folder)["code_digest"]
-    return name in studies.NAMES and code != provenance.code_digest(studies.NAMES[name])
+    return name in studies.NAMES and code != code_digest(studies.NAMES[name])
 
 
 def _bytes(folder: Path) -> int:

@@ -19,16 +19,19 @@ import multiprocessing.connection
 import os
 import signal
 import threading
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import asdict, dataclass
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from sidle import progress, provenance, runs, seeding, storage
-from sidle.errors import DataError, SidleError
+from sidle.errors import ArgumentError, DataError, SidleError
 from sidle.studies.study import (
     Cell,
+    Figure,
     Judgement,
     Record,
     Study,
@@ -76,9 +79,21 @@ class Outcome:
     failures: Mapping[str, str]
 
 
+def code_digest(module: str) -> str:
+    """Return the digest of all code that decides the results of the study in ``module``.
+
+    How cells are run counts, how figures look does not.
+    """
+    return provenance.code_digest(module, __name__, without=("sidle.report", f"{module}_figures"))
+
+
 def find_records(study: Study, cells: Sequence[Cell], places: Places) -> dict[str, Record]:
     """Return the records that exist already, by label of the cell: own runs before evidence."""
-    code = provenance.code_digest(study.module)
+    labels = [cell.label for cell in cells]
+    if len(set(labels)) < len(labels):
+        twice = sorted({label for label in labels if labels.count(label) > 1})
+        raise ArgumentError(f"{study.name}: two cells are called {twice[0]}; drop a setting.")
+    code = code_digest(study.module)
     found: dict[str, Record] = {}
     for cell in cells:
         record = _record_of_run(study, cell, places, code)
@@ -108,20 +123,24 @@ def execute(
         tensorboard: also write TensorBoard events into the run folders.
 
     Raises:
+        ArgumentError: ``workers`` is negative, or two cells have one label.
         KeyboardInterrupt: Ctrl-C; running cells have been asked to write a checkpoint.
         StorageError: evidence could not be written.
     """
-    code = provenance.code_digest(study.module)
+    if workers < 0:
+        raise ArgumentError(f"execute: workers must be at least 0, got {workers}.")
+    code = code_digest(study.module)
     found = find_records(study, cells, places)
+    for earlier in found.values():  # a session that was killed may have left some behind
+        _export(study, earlier, places, code, lasting)
     missing = [cell for cell in cells if cell.label not in found]
-    workers = min(workers or provenance.usable_cores(), max(1, len(missing)))
     jobs = [
         _Job(study.module, cell, places.run(study, cell, code), code, tensorboard)
         for cell in missing
     ]
     failures: dict[str, str] = {}
     with progress.bar(study.name, len(cells), done=len(found)) as bar:
-        for job, error in _compute(jobs, workers):
+        for job, error in _compute(jobs, workers or provenance.usable_cores()):
             record = None if error else _record_of_run(study, job.cell, places, code)
             if record is None:
                 failures[job.cell.label] = error or "The run ended without a result."
@@ -153,8 +172,11 @@ def summarise(
         StorageError: the disk refused.
     """
     records = complete_seeds(cells, outcome.records)
+    left_out = sorted({cell.seed for cell in cells} - {record.cell.seed for record in records})
+    note = f" Seeds left out, as a cell has no result: {left_out}." if left_out else ""
     judgements = [judge(claim, records) for claim in study.claims]
-    figures = study.figures(records) if records else ()
+    judgements = [replace(judgement, reason=judgement.reason + note) for judgement in judgements]
+    figures = _figures(study, records)
     by_label = {record.cell.label: record for record in outcome.records}
     path = places.summary(study, settings)
     summary = {
@@ -172,7 +194,7 @@ def summarise(
             "description": study.data,
             "digest": storage.digest(*sorted({cell.data_digest for cell in cells})),
         },
-        "machine": provenance.machine(),
+        "machine": records[0].machine if records else provenance.machine(),
         "cells": [_cell_row(cell, by_label, outcome.failures) for cell in cells],
         "seconds": math.fsum(record.seconds for record in outcome.records),
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -181,6 +203,17 @@ def summarise(
     }
     storage.write_json(path, summary)
     return path, judgements
+
+
+def _figures(study: Study, records: Sequence[Record]) -> Sequence[Figure]:
+    """Draw, or warn: a figure that fails must not take the claims and the rest with it."""
+    if not records:
+        return ()
+    try:
+        return study.figures(records)
+    except Exception as error:  # settings that nobody foresaw; the results are safe
+        warnings.warn(f"{study.name}: no figures: {_message(error)}", stacklevel=2)
+        return ()
 
 
 def judgement_as_json(judgement: Judgement) -> dict[str, Any]:
@@ -213,15 +246,27 @@ class _Job:
 
 
 _working = False  # whether this worker process is inside a job
+_stopping = False  # whether it was asked to stop: jobs that were queued already must not begin
 
 
 def _run_job_in_worker(job: _Job) -> None:
     global _working
+    if _stopping:
+        raise KeyboardInterrupt
     _working = True
     try:
         _run_job(job)
+    except KeyboardInterrupt:
+        # The training loop had its own handler while it finished the step.
+        _stop()
+        raise
     finally:
         _working = False
+
+
+def _stop() -> None:
+    global _stopping
+    _stopping = True
 
 
 def _run_job(job: _Job) -> None:
@@ -244,8 +289,12 @@ def _compute(jobs: Sequence[_Job], workers: int) -> Iterator[tuple[_Job, str | N
             else:
                 yield job, None
         return
+    if not jobs:
+        return
+    # However few jobs are left, each gets the threads it would have got among many: sums of
+    # floating-point numbers may depend on their number.
     threads = max(1, provenance.usable_cores() // workers)
-    with _thread_limits(threads), _pool(workers, threads) as pool:
+    with _thread_limits(threads), _pool(min(workers, len(jobs)), threads) as pool:
         waiting: dict[Future[None], _Job] = {
             pool.submit(_run_job_in_worker, job): job for job in jobs
         }
@@ -274,10 +323,10 @@ def _pool(workers: int, threads: int) -> Iterator[ProcessPoolExecutor]:
 
 
 def _begin_worker(threads: int) -> None:
-    import torch
-
     os.setpgrp()
     signal.signal(signal.SIGINT, _interrupt_job)
+    import torch  # after the handler: it takes seconds in which Ctrl-C may come
+
     threading.Thread(target=_end_with_parent, daemon=True).start()
     progress.silence()
     torch.set_num_threads(threads)
@@ -285,6 +334,7 @@ def _begin_worker(threads: int) -> None:
 
 def _interrupt_job(number: int, frame: object) -> None:
     """Interrupt the job under way; an idle worker is ended by the pool, without a traceback."""
+    _stop()
     if _working:
         raise KeyboardInterrupt
 
@@ -314,6 +364,11 @@ def _thread_limits(threads: int) -> Iterator[None]:
 
 
 def _message(error: BaseException) -> str:
+    if isinstance(error, BrokenProcessPool):
+        return (
+            "A worker process was killed, perhaps for want of memory. The same command goes on "
+            "from here; fewer workers (--workers 1) need less memory."
+        )
     return str(error) if isinstance(error, SidleError) else f"{type(error).__name__}: {error}"
 
 
@@ -324,6 +379,7 @@ def _record_of_run(study: Study, cell: Cell, places: Places, code: str) -> Recor
     record = runs.read_record(folder)
     if record["status"] != "finished":
         return None
+    runs.refuse_mixing(folder, record, cell.identity(code))
     return Record(cell, record["result"], record["machine"], record["wall_seconds"], "run", False)
 
 
@@ -331,8 +387,7 @@ def _record_of_evidence(study: Study, cell: Cell, places: Places, code: str) -> 
     for path in places.evidence_files(study, cell):
         if path.exists():
             evidence = storage.read_json(path)
-            expected = {"format": FORMAT, **_what_it_is(study, cell)}
-            if not isinstance(evidence, dict) or expected != {k: evidence.get(k) for k in expected}:
+            if not _is_evidence_of(evidence, study, cell):
                 raise DataError(
                     path,
                     "the content does not belong to the cell that the name stands for.",
@@ -346,7 +401,22 @@ def _record_of_evidence(study: Study, cell: Cell, places: Places, code: str) -> 
     return None
 
 
+def _is_evidence_of(evidence: Any, study: Study, cell: Cell) -> bool:
+    expected = {"format": FORMAT, **_what_it_is(study, cell)}
+    kinds = {"code_digest": str, "result": dict, "machine": dict, "wall_seconds": float}
+    return (
+        isinstance(evidence, dict)
+        and expected == {name: evidence.get(name) for name in expected}
+        and all(isinstance(evidence.get(name), kind) for name, kind in kinds.items())
+    )
+
+
 def _export(study: Study, record: Record, places: Places, code: str, lasting: bool) -> None:
+    """Write the evidence of a run of ours, unless it is there."""
+    kept, quick = places.evidence_files(study, record.cell)
+    path = kept if lasting else quick
+    if record.source == "evidence" or kept.exists() or path.exists():
+        return
     folder = places.run(study, record.cell, code)
     evidence = {
         "format": FORMAT,
@@ -357,8 +427,7 @@ def _export(study: Study, record: Record, places: Places, code: str, lasting: bo
         "wall_seconds": round(record.seconds, 3),
         "cpu_seconds": round(runs.read_record(folder)["cpu_seconds"], 3),
     }
-    kept, quick = places.evidence_files(study, record.cell)
-    storage.write_json(kept if lasting else quick, evidence)
+    storage.write_json(path, evidence)
 
 
 def _what_it_is(study: Study, cell: Cell) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from sidle import seeding, storage, training
 from sidle.data import images
+from sidle.errors import ArgumentError
 from sidle.mi.bounds import BOUNDS
 from sidle.mi.critics import SeparableCritic
 from sidle.mi.estimate import estimate
@@ -79,6 +80,18 @@ class Settings:
     """Pairs in a batch of digits."""
     rows_steps: int = 1500
     """Training steps on the digits."""
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.bounds) - set(BOUNDS))
+        if unknown or not self.bounds:
+            raise ArgumentError(f"bounds: expected some of {', '.join(BOUNDS)}, got {unknown}.")
+        if not self.rows or not set(self.rows) <= set(range(1, 9)):
+            raise ArgumentError(f"rows: a digit has rows 1 to 8, got {self.rows}.")
+        if len(self.levels) < 2 or not self.rows_noise or min(self.rows_noise) < 0:
+            raise ArgumentError(
+                "levels needs at least two values, rows_noise at least one, none negative; got "
+                f"{self.levels} and {self.rows_noise}."
+            )
 
 
 PRESETS = {

@@ -184,7 +184,10 @@ def complete_seeds(cells: Sequence[Cell], records: Sequence[Record]) -> list[Rec
 
 def judge(claim: Claim, records: Sequence[Record]) -> Judgement:
     """Return the verdict on ``claim`` that ``records`` support."""
-    differences = claim.differences(records) if records else {}
+    try:
+        differences = claim.differences(records) if records else {}
+    except ArithmeticError as error:
+        return Judgement(claim, "undecided", None, f"The effect cannot be computed: {error}.")
     if not differences:
         return Judgement(claim, "undecided", None, "No seed has all the cells that it needs.")
     wild = sorted(seed for seed, value in differences.items() if not math.isfinite(value))
