@@ -18,6 +18,8 @@ import pytest
 
 from sidle import studies
 from sidle.cli import main
+from sidle.studies import execution
+from sidle.studies.study import complete_seeds, judge
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
@@ -101,3 +103,27 @@ def test_links_between_pages_lead_somewhere(page):
 def test_every_command_is_documented():
     documented = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
     assert all(f"sidle {name}" in documented or f"`{name}`" in documented for name in main.COMMANDS)
+
+
+def test_numbers_in_the_readme_come_from_committed_files():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    study = studies.find("mutual-information")
+    cells = study.cells(study.presets["standard"])
+    places = execution.Places(ROOT / "no runs", ROOT / "evidence")
+    records = list(execution.find_records(study, cells, places).values())
+    assert len(records) == len(cells)
+    for claim in study.claims:
+        judgement = judge(claim, complete_seeds(cells, records))
+        mean, low, high = (getattr(judgement.interval, end) for end in ("mean", "low", "high"))
+        row = f"| {mean:.2f} [{low:.2f}, {high:.2f}] | {claim.margin:.2g} | {judgement.verdict} |"
+        assert row in readme, claim.id
+    startup = (ROOT / "benchmarks" / "results" / "startup.md").read_text(encoding="utf-8")
+    for command in ("sidle --help", "import sidle"):
+        seconds = re.search(rf"\| {command} \| ([\d.]+) s", startup).group(1)
+        assert re.search(rf"`{command}` [a-z ]+ {seconds} s", readme), command
+    reader = (ROOT / "benchmarks" / "results" / "xc_reader.md").read_text(encoding="utf-8")
+    rate = re.search(r"\| read_xc \| \d+ MB \| (\d+) MB/s", reader).group(1)
+    ratio = re.search(r"([\d.]+) times scikit-learn", reader).group(1)
+    memory = re.search(r"plain: ([\d.]+) times", reader).group(1)
+    assert f"{rate} MB/s, {ratio} times scikit-learn's reader" in readme
+    assert f"peak memory of {memory} times" in readme.replace("\n", " ")
