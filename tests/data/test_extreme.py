@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reference import extreme as reference
-from sidle.data import extreme
+from sidle.data import archives, extreme
 from sidle.data.extreme import (
     ExtremeDataset,
     ExtremeHeader,
@@ -485,10 +485,10 @@ def test_reading_takes_little_more_than_the_result(tmp_path):
 
 
 def test_a_bomb_is_refused_at_the_ratio(tmp_path, monkeypatch):
-    monkeypatch.setattr(extreme, "_GZIP_ALLOWANCE", 2**20)
+    monkeypatch.setattr(archives, "ALLOWANCE_BYTES", 2**20)
     rows = b"0 0:1\n" * 1_000_000
     path = save(tmp_path, gzip.compress(b"500000 2 2\n" + rows))
-    assert len(rows) > extreme.MAX_GZIP_RATIO * path.stat().st_size + 2**20
+    assert len(rows) > archives.MAX_COMPRESSION_RATIO * path.stat().st_size + 2**20
     with pytest.raises(DataError, match=r"more than 100 times larger.*gunzip"):
         read_xc(path)
     path = save(tmp_path, gzip.compress(b"1000000 2 2\n" + rows))

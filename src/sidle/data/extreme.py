@@ -30,19 +30,16 @@ import numpy as np
 from scipy.sparse import csr_array, get_index_dtype
 
 from sidle import progress, storage
+from sidle.data.archives import MAX_COMPRESSION_RATIO, most_content
 from sidle.data.kernels import extreme as kernels
 from sidle.errors import ArgumentError, DataError, DataNotFoundError, ShapeError
 
 MAX_LINE_BYTES = 4 * 2**20
 """A line longer than this, its end not counted, is refused."""
 
-MAX_GZIP_RATIO = 100
-"""Compressed text may be this many times larger than its file; real sets shrink 2 to 5 times."""
-
 MAX_COLUMNS = 2**31 - 1
 """The most features, and the most labels, that a header may name."""
 
-_GZIP_ALLOWANCE = 64 * 2**20  # bytes that any compressed file may hold, whatever its ratio
 _BLOCK_BYTES = 2**20  # read at a time; stays in a level-2 cache until it is parsed
 _WRITTEN_ROWS = 4096  # formatted at a time
 _MOST_SHORT_ENTRIES = 2**31 - 1  # that index arrays of int32 can count
@@ -157,7 +154,7 @@ def read_xc(path: str | Path) -> ExtremeDataset:
     Raises:
         DataNotFoundError: there is no such file.
         DataError: the content breaks a rule of the format (see the module), a line exceeds
-            `MAX_LINE_BYTES`, a compressed file `MAX_GZIP_RATIO`. Names file and line.
+            `MAX_LINE_BYTES`, a compressed file `archives.most_content`. Names file and line.
         StorageError: the operating system refused to read it.
     """
     with contextlib.closing(_Reader(path)) as reader:
@@ -264,7 +261,7 @@ class _Reader:
         self._most_text = self._size  # bytes
         if self._compressed:
             self._source = gzip.GzipFile(fileobj=self._file, mode="rb")
-            self._most_text = _GZIP_ALLOWANCE + MAX_GZIP_RATIO * self._size
+            self._most_text = most_content(self._size)
         # Whole lines lie in buffer[cursor[POSITION]:stop], part of one more in [stop:filled].
         self._buffer = bytearray(MAX_LINE_BYTES + _BLOCK_BYTES + 1)
         self._bytes = np.frombuffer(self._buffer, np.uint8)
@@ -334,7 +331,7 @@ class _Reader:
                 f"the header promises {header.n_rows} rows, more than {self._most_text} bytes "
                 "of text can hold.",
                 "Correct the first number of the header, or get the whole file; decompress "
-                f"(gunzip) a file compressed more than {MAX_GZIP_RATIO} times.",
+                f"(gunzip) a file compressed more than {MAX_COMPRESSION_RATIO} times.",
             )
         if max(header.n_features, header.n_labels) > MAX_COLUMNS:
             self._fail(
@@ -382,7 +379,7 @@ class _Reader:
         self._delivered += n_bytes
         if self._compressed and self._delivered > self._most_text:
             self._fail(
-                f"the text is more than {MAX_GZIP_RATIO} times larger than its compressed file.",
+                f"the text is more than {MAX_COMPRESSION_RATIO} times larger than its compressed file.",
                 "If you trust it, decompress it (gunzip) and read the plain file.",
             )
         return n_bytes
