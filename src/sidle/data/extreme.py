@@ -379,7 +379,7 @@ class _Reader:
         self._delivered += n_bytes
         if self._compressed and self._delivered > self._most_text:
             self._fail(
-                f"the text is more than {MAX_COMPRESSION_RATIO} times larger than its compressed file.",
+                f"the text is more than {MAX_COMPRESSION_RATIO} times larger than its file.",
                 "If you trust it, decompress it (gunzip) and read the plain file.",
             )
         return n_bytes
