@@ -114,7 +114,7 @@ def test_wrong_words_are_usage_errors(capsys):
         assert f"{flag} must be at least" in err
     code, out, err = sidle(capsys, "run", "all", "--preset", "paper")
     assert code == 2
-    assert "Skipped toy: It has no preset 'paper'" in out
+    assert "Skipped toy: The study 'toy' has no preset 'paper'. It has: quick, standard." in out
     assert sidle(capsys, "run", "--preset", "quick", "toy", "--dry-run")[0] == 0
 
 

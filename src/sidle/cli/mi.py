@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
 from sidle.cli import console
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from sidle.mi.estimate import Estimate
 
 _GUARANTEES = {
@@ -64,27 +66,25 @@ def estimate(arguments: list[str]) -> int:
     from sidle import mi
     from sidle.data.arrays import read_rows
 
-    x = read_rows(options.x, name=options.x_array)
-    y = read_rows(options.y, name=options.y_array)
-    names = list(mi.BOUNDS) if options.bound == "all" else [options.bound]
-    estimates = [
-        mi.estimate(
-            x.reshape(len(x), -1),
-            y.reshape(len(y), -1),
-            bound=name,
-            critic=options.critic,
-            batch_size=options.batch_size,
-            n_steps=options.n_steps,
-            seed=options.seed,
-            device=options.device,
-        )
-        for name in names
-    ]
+    files = ((options.x, options.x_array), (options.y, options.y_array))
+    x_ND, y_NE = (_matrix(read_rows(path, name=array)) for path, array in files)
+    settings: dict[str, Any] = {
+        name: getattr(options, name)
+        for name in ("critic", "batch_size", "n_steps", "seed", "device")
+    }
+    if options.bound == "all":
+        estimates = mi.estimate_all(x_ND, y_NE, **settings)
+    else:
+        estimates = [mi.estimate(x_ND, y_NE, bound=options.bound, **settings)]
     if options.json:
         console.print_json({"estimates": [found.as_dict() for found in estimates]})
     else:
         _show(estimates)
     return 0
+
+
+def _matrix(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return rows.reshape(len(rows), -1)
 
 
 def _show(estimates: list[Estimate]) -> None:

@@ -67,11 +67,7 @@ def run(arguments: list[str]) -> int:
         return _run_all(arguments)
     study = studies.find(names[0])
     preset = _preset(arguments)
-    if preset not in study.presets:
-        raise UsageError(
-            f"The study '{study.name}' has no preset '{preset}'. It has: "
-            f"{', '.join(study.presets)}."
-        )
+    _refuse_missing_preset(study, preset)
     options, settings = _parse(arguments, study.presets[preset])
     _refuse_missing_extras(study)
     outcome = _run_study(study, options, settings, _command(arguments))
@@ -82,27 +78,24 @@ def run(arguments: list[str]) -> int:
 
 def _run_all(arguments: list[str]) -> int:
     options, changed = _parse(arguments, AllSettings())
-    outcomes, skipped = [], {}
+    outcomes, skipped, has_preset = [], {}, False
     for name in studies.NAMES:
         study = studies.find(name)
+        has_preset = has_preset or options.preset in study.presets
         try:
             _refuse_missing_extras(study)
-        except MissingExtraError as error:
+            _refuse_missing_preset(study, options.preset)
+        except (MissingExtraError, UsageError) as error:
             skipped[name] = str(error)
             if not options.json:
                 console.show(f"Skipped {name}: {error}")
-            continue
-        if options.preset not in study.presets:
-            skipped[name] = f"It has no preset '{options.preset}'."
-            if not options.json:
-                console.show(f"Skipped {name}: {skipped[name]}")
             continue
         settings = study.presets[options.preset]
         if changed.seeds is not None:
             settings = dataclasses.replace(settings, seeds=changed.seeds)
         words = [name if word == "all" else word for word in arguments]
         outcomes.append(_run_study(study, options, settings, _command(words)))
-    if all("preset" in reason for reason in skipped.values()) and not outcomes:
+    if not has_preset:
         raise UsageError(f"No study has a preset '{options.preset}'.")
     if options.json:
         console.print_json({"studies": outcomes, "skipped": skipped})
@@ -207,6 +200,14 @@ def _refuse_missing_extras(study: Study) -> None:
     for extra in study.extras:
         if provenance.missing_packages(extra):
             raise MissingExtraError(f"The study '{study.name}'", extra)
+
+
+def _refuse_missing_preset(study: Study, preset: str) -> None:
+    if preset not in study.presets:
+        raise UsageError(
+            f"The study '{study.name}' has no preset '{preset}'. It has: "
+            f"{', '.join(study.presets)}."
+        )
 
 
 def _print_help_without_study(arguments: Sequence[str]) -> None:

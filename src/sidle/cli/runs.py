@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,18 +107,20 @@ def show(arguments: list[str]) -> int:
 def clean(arguments: list[str]) -> int:
     """Run ``sidle runs clean`` with ``arguments``; return the exit code."""
     options = console.parse(CleanOptions, "runs clean", arguments, example="sidle runs clean")
-    doomed = [folder for folder in runs.find(options.runs) if _useless(folder, options.all)]
+    from sidle.studies.execution import code_digest
+
+    current = {name: code_digest(module) for name, module in studies.NAMES.items()}
+    doomed = [f for f in runs.find(options.runs) if _useless(f, current, options.all)]
     sizes = {folder: _bytes(folder) for folder in doomed}
-    total = sum(sizes.values())
     if doomed and not options.yes:
         for folder in doomed:
             print(f"{folder}  {console.size(sizes[folder])}", file=sys.stderr)
         if not sys.stdin.isatty():
             raise UsageError("sidle runs clean: nobody to ask here; give --yes to delete these.")
-        answer = input(f"Delete {len(doomed)} runs, {console.size(total)}? [y/N] ")
+        answer = input(f"Delete {len(doomed)} runs, {console.size(sum(sizes.values()))}? [y/N] ")
         if answer.strip().lower() not in ("y", "yes"):
             doomed = []
-    doomed = [folder for folder in doomed if runs.delete(folder)]
+    doomed = [folder for folder in doomed if runs.delete(folder)]  # not those in use
     total = sum(sizes[folder] for folder in doomed)
     if options.json:
         console.print_json({"deleted": [str(folder) for folder in doomed], "bytes": total})
@@ -152,20 +155,16 @@ def _find_one(name: Path, root: Path) -> Path:
     raise RunError(f"'{name}' {what} in {root}/. `sidle list` shows the names.")
 
 
-def _useless(folder: Path, delete_finished: bool) -> bool:
+def _useless(folder: Path, current: Mapping[str, str], delete_finished: bool) -> bool:
+    """Whether nothing can come of a run; ``current`` is the code digest of each study."""
     try:
         status = runs.status(folder)
     except DataError:
         return True
-    if status == "running":
-        return False
-    name = folder.parent.name
-    if status != "finished" or delete_finished:
-        return True
-    from sidle.studies.execution import code_digest
-
-    code = runs.read_record(folder)["code_digest"]
-    return name in studies.NAMES and code != code_digest(studies.NAMES[name])
+    if status != "finished":
+        return status != "running"
+    code = str(runs.read_record(folder)["code_digest"])
+    return delete_finished or code != current.get(folder.parent.name, code)
 
 
 def _bytes(folder: Path) -> int:
