@@ -16,12 +16,15 @@ from scipy.stats import t
 from sidle import runs, seeding
 from sidle.errors import ArgumentError, NonFiniteError, ShapeError
 from sidle.mi import estimate as public_estimate
-from sidle.mi.bounds import BOUNDS
+from sidle.mi import reading
 from sidle.mi.critics import SeparableCritic
-from sidle.mi.estimate import Estimate, default_batch_size, estimate, estimate_all
+from sidle.mi.estimate import default_batch_size, estimate, estimate_all, fit_and_read
+from sidle.mi.guarantees import BOUNDS
 from sidle.mi.problems import CorrelatedGaussians
+from sidle.mi.reading import Estimate
 
 every_bound = pytest.mark.parametrize("bound", BOUNDS)
+LOWER_BOUNDS = [name for name, bound in BOUNDS.items() if bound.guarantee == "lower"]
 small = functools.partial(SeparableCritic, hidden=64)
 quick = functools.partial(estimate, critic=small, n_steps=300, learning_rate=2e-3)
 
@@ -31,17 +34,25 @@ def gaussians(dim, nats, n, seed=0):
 
 
 def half_width(found):
-    return (found.interval[1] - found.interval[0]) / 2
+    """Half of the t-interval; InfoNCE's low end is another thing."""
+    return found.interval[1] - found.nats
 
 
 @pytest.mark.parametrize(("dim", "nats"), [(1, 0.5), (2, 2.0)])
 @every_bound
 def test_lands_on_gaussian_information(bound, dim, nats):
     found = quick(*gaussians(dim, nats, 4000), bound=bound)
-    # Beyond chance, the interval, 300 steps on 2,400 rows miss some (measured: 0.05 and 0.2).
-    missed = {0.5: 0.05, 2.0: 0.2}[nats]
-    assert nats - missed - half_width(found) < found.nats < nats + half_width(found)
-    assert half_width(found) < 0.2
+    # With a heavy tail there is no interval; in ten other seeds such readings spread by 0.1.
+    width = 0.2 if found.interval is None else half_width(found)
+    if bound == "club":
+        # Its expectation with the exact density is far from tight: rho^2 / (1 - rho^2) each.
+        rho2 = CorrelatedGaussians(dim, nats).correlation ** 2
+        assert found.nats > dim * rho2 / (1 - rho2) - 2 * width
+    else:
+        # Beyond chance, 300 steps on 2,400 rows miss some (measured: 0.05 and 0.2).
+        missed = {0.5: 0.05, 2.0: 0.2}[nats]
+        assert nats - missed - width < found.nats < nats + width
+        assert width <= 0.2
 
 
 @pytest.mark.parametrize("n", [100, 2000])
@@ -50,8 +61,10 @@ def test_independent_data_read_near_zero(bound, n):
     x_ND, _ = gaussians(5, 0.0, n)
     y_ND, _ = gaussians(5, 0.0, n, seed=1)
     found = estimate(x_ND, y_ND, bound=bound, critic=small, n_steps=1000)
-    # Overfitted critics would read far below zero, read-outs of train rows far above.
-    assert abs(found.nats) < 0.05
+    # Overfitted critics would read far below zero, read-outs of train rows far above. A network of
+    # densities has no such neutral start as a critic: what it fits to noise, it reads as a loss.
+    below = {("l1out", 100): 0.1, ("njee", 100): 0.6, ("njee", 2000): 0.3}.get((bound, n), 0.05)
+    assert -below < found.nats < 0.05
 
 
 def test_few_hundred_pairs_work_by_default():
@@ -188,7 +201,7 @@ def test_heavy_tails_and_odd_columns_are_harmless(bound):
     found = quick(x_ND, y_N, bound=bound)
     assert 0.2 < found.nats < 1.5
     plain = quick(x_N, y_N, bound=bound)
-    assert abs(found.nats - plain.nats) < half_width(found) + half_width(plain)
+    assert abs(found.nats - plain.nats) < 0.25  # two half-widths of the t-interval
 
 
 def test_forms_of_the_same_data_agree():
@@ -226,8 +239,8 @@ def test_other_peoples_problems(task, bound, below):
     }
     with np.load(FOLDER / "samples_seed0_n2000.npz") as samples:
         found = quick(samples[f"{task}__x"], samples[f"{task}__y"], bound=bound)
-    assert truths[task] - below < found.nats < truths[task] + half_width(found)
-    assert found.interval[0] < truths[task]
+    assert truths[task] - below < found.nats < truths[task] + 0.1  # a half-width
+    assert found.interval is None or found.interval[0] < truths[task] < 2 * found.interval[1]
 
 
 def test_an_interrupted_estimate_resumes_to_the_same_result(tmp_path):
@@ -274,20 +287,21 @@ def test_reading_near_the_ceiling_says_so():
 
 def test_interval_is_the_t_interval_where_one_partition_is_enough(monkeypatch):
     # 64 test batches of 4: one partition, whose interval is the plain one.
-    found = quick(*gaussians(1, 0.5, 1024), batch_size=4, n_steps=25)
+    found = quick(*gaussians(1, 0.5, 1024), bound="smile", batch_size=4, n_steps=25)
     values = []
 
     def spy(scores_BB):
-        values.append(BOUNDS["infonce"].value(scores_BB).item())
-        return BOUNDS["infonce"].value(scores_BB)
+        values.append(BOUNDS["smile"].value(scores_BB).item())
+        return BOUNDS["smile"].value(scores_BB)
 
-    table = {"infonce": dataclasses.replace(BOUNDS["infonce"], value=spy)}
-    monkeypatch.setitem(estimate.__globals__, "BOUNDS", table)
-    assert quick(*gaussians(1, 0.5, 1024), batch_size=4, n_steps=25) == found
+    table = {"smile": dataclasses.replace(BOUNDS["smile"], value=spy)}
+    monkeypatch.setitem(fit_and_read.__globals__, "BOUNDS", table)
+    again = quick(*gaussians(1, 0.5, 1024), bound="smile", batch_size=4, n_steps=25)
+    assert again == found
     tested = np.array(values[-64:])
     half = t.ppf(0.975, 63) * tested.std(ddof=1) / 8
     assert found.nats == pytest.approx(tested.mean())
-    assert half_width(found) == pytest.approx(half)
+    assert found.interval == pytest.approx((found.nats - half, found.nats + half))
 
 
 def test_json_form_is_the_documented_one():
@@ -306,6 +320,41 @@ def test_all_bounds_come_in_the_order_of_the_table():
     assert [one.bound for one in found] == list(BOUNDS)
     assert found[1] == estimate(x_ND, y_ND, bound="nwj", critic=small, n_steps=25, seed=3)
     assert {one.bound: one.guarantee for one in found}["dv"] == "none"
+    some = estimate_all(x_ND, y_ND, bounds=("nwj",), critic=small, n_steps=25, seed=3)
+    assert some == [found[1]]
+    with pytest.raises(ArgumentError, match="bound must be one of"):
+        estimate_all(x_ND, y_ND, bounds=("nwj", "x"))
+
+
+def test_lower_confidence_bound_lies_below_the_truth_and_tightens_with_rows():
+    low_ends = [quick(*gaussians(2, 1.0, n)).interval[0] for n in (300, 1000, 4000)]
+    assert 0 <= low_ends[0] < low_ends[1] < low_ends[2] < 1.0
+    assert low_ends[2] > 0.4  # measured: 0.55
+
+
+class Overconfident(torch.nn.Module):
+    """So many times the exact log ratio."""
+
+    def __init__(self, problem, times):
+        super().__init__()
+        self.problem, self.times = problem, times
+
+    def forward(self, x_BD, y_BD):
+        return self.times * self.problem.log_ratio(x_BD, y_BD)
+
+
+@pytest.mark.parametrize(("times", "heavy"), [(1.0, False), (2.0, True)])
+def test_heavy_tail_is_refused_an_interval_with_a_reason(times, heavy):
+    # Moments of the density ratio of Gaussians exist below order (1 + rho) / rho >= 2: shape 1/2
+    # at most. Twice its log has twice that.
+    problem = CorrelatedGaussians(1, 2.0)
+    pair = problem.sample(4000, seeding.torch_generator(0))
+    critic = Overconfident(problem, times)
+    found = reading.read(critic, BOUNDS["nwj"], pair, 200, limit=math.inf, clip=None, seed=0)
+    assert (found.pareto_shape > 0.7) == heavy
+    assert (found.interval is None) == heavy
+    noted = reading.notes(BOUNDS["nwj"], found, 200, 4000)
+    assert ["Pareto tail of shape" in note for note in noted] == [True] * heavy
 
 
 def test_bilinear_critic_by_name():
@@ -336,8 +385,21 @@ GOOD = np.linspace(0.0, 1.0, 100)
         (GOOD, np.where(GOOD == 0, np.inf, 1), {}, NonFiniteError, r"y .* 1 of 100 .* row 0"),
         (GOOD, np.full(100, "a"), {}, ArgumentError, r"y must hold real numbers, got dtype <U1"),
         (GOOD + 1j, GOOD, {}, ArgumentError, r"x must hold real numbers, got dtype complex128"),
-        (GOOD, GOOD, {"bound": "mine"}, ArgumentError, r"one of infonce, nwj, dv, js, got 'mine'"),
-        (GOOD, GOOD, {"critic": "x"}, ArgumentError, r"one of separable, bilinear, got 'x'"),
+        (GOOD, GOOD, {"bound": "x"}, ArgumentError, r"bound must be one of infonce, .*, got 'x'"),
+        (
+            GOOD,
+            GOOD,
+            {"critic": "x"},
+            ArgumentError,
+            r"critic must be one of separable, .* got 'x'",
+        ),
+        (
+            GOOD,
+            GOOD,
+            {"bound": "interpolated", "batch_size": 2},
+            ArgumentError,
+            r"at least 3, got 2",
+        ),
         (GOOD, GOOD, {"batch_size": 1}, ArgumentError, r"at least 2, got 1"),
         (GOOD, GOOD, {"batch_size": 16}, ArgumentError, r"batch of 16 needs at least 107 rows"),
         (GOOD[:53], GOOD[:53], {}, ArgumentError, r"batch of 8 needs at least 54 rows.* got 53"),

@@ -13,7 +13,7 @@ from sidle.cli import console
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from sidle.mi.estimate import Estimate
+    from sidle.mi.reading import Estimate
 
 _GUARANTEES = {
     "lower": "lower bound",

@@ -5,33 +5,78 @@ print(estimate(x, y).nats)
 """
 
 from sidle.mi.bounds import (
-    BOUNDS,
-    Bound,
     dv_estimate,
+    flo_bound,
     infonce_bound,
+    interpolated_bound,
     js_bound,
     js_objective,
+    mine_objective,
     nwj_bound,
+    smile_estimate,
+    tuba_bound,
 )
-from sidle.mi.critics import CRITICS, BilinearCritic, SeparableCritic
-from sidle.mi.estimate import Estimate, default_batch_size, estimate, estimate_all
+from sidle.mi.conditionals import AutoregressiveClassifier, GaussianConditional
+from sidle.mi.critics import (
+    CRITICS,
+    BaselineCritic,
+    BilinearCritic,
+    ConcatenatedCritic,
+    FenchelCritic,
+    MovingAverageCritic,
+    OptimalCritic,
+    SeparableCritic,
+)
+from sidle.mi.densities import (
+    barber_agakov_bound,
+    club_estimate,
+    leave_one_out_upper_bound,
+    njee_estimate,
+    structured_lower_bound,
+    unnormalized_barber_agakov_bound,
+    variational_upper_bound,
+)
+from sidle.mi.estimate import default_batch_size, estimate, estimate_all
+from sidle.mi.estimator import MutualInformationEstimator
+from sidle.mi.guarantees import BOUNDS, Bound
 from sidle.mi.problems import CorrelatedGaussians, Staircase
+from sidle.mi.reading import Estimate
 
 __all__ = [
     "BOUNDS",
     "CRITICS",
+    "AutoregressiveClassifier",
+    "BaselineCritic",
     "BilinearCritic",
     "Bound",
+    "ConcatenatedCritic",
     "CorrelatedGaussians",
     "Estimate",
+    "FenchelCritic",
+    "GaussianConditional",
+    "MovingAverageCritic",
+    "MutualInformationEstimator",
+    "OptimalCritic",
     "SeparableCritic",
     "Staircase",
+    "barber_agakov_bound",
+    "club_estimate",
     "default_batch_size",
     "dv_estimate",
     "estimate",
     "estimate_all",
+    "flo_bound",
     "infonce_bound",
+    "interpolated_bound",
     "js_bound",
     "js_objective",
+    "leave_one_out_upper_bound",
+    "mine_objective",
+    "njee_estimate",
     "nwj_bound",
+    "smile_estimate",
+    "structured_lower_bound",
+    "tuba_bound",
+    "unnormalized_barber_agakov_bound",
+    "variational_upper_bound",
 ]

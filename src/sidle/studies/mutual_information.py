@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from sidle import seeding, storage, training
 from sidle.data import images
 from sidle.errors import ArgumentError
-from sidle.mi.bounds import BOUNDS
+from sidle.mi.guarantees import BOUNDS
 from sidle.mi.critics import SeparableCritic
 from sidle.mi.estimate import estimate
 from sidle.mi.problems import CorrelatedGaussians, Staircase

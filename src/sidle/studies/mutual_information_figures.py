@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sidle.evaluation.statistics import t_interval
-from sidle.mi.bounds import BOUNDS
+from sidle.mi.guarantees import BOUNDS
 from sidle.report import figures as draw
 from sidle.studies.study import Figure, Record, select
 
