@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,7 +26,7 @@ _GUARANTEES = {
 
 @dataclass(frozen=True)
 class EstimateOptions:
-    """Estimate the mutual information between the rows of two files, in nats.
+    """Estimate the mutual information between the rows of two files.
 
     Row n of one file belongs to row n of the other. Files are .npy, .npz or .csv (also .csv.gz;
     a line of column names is passed over). A critic is trained on part of the rows and the bound
@@ -35,9 +37,24 @@ class EstimateOptions:
     """File with one sample a row."""
     y: tyro.conf.Positional[Path]
     """File with as many rows."""
-    bound: Literal["infonce", "nwj", "dv", "js", "all"] = "infonce"
-    """Which bound to read; `all` reads each."""
-    critic: Literal["separable", "bilinear"] = "separable"
+    bound: Literal[
+        "infonce",
+        "nwj",
+        "tuba",
+        "js",
+        "interpolated",
+        "flo",
+        "dv",
+        "mine",
+        "smile",
+        "l1out",
+        "club",
+        "njee",
+        "all",
+    ] = "infonce"
+    """Which bound to read; `all` reads each, checks them against two classical estimators and
+    says where they disagree."""
+    critic: Literal["separable", "bilinear", "concatenated"] = "separable"
     """What is trained to tell pairs that belong together from pairs that do not."""
     batch_size: int | None = None
     """Pairs in a batch, K; InfoNCE cannot exceed log K. By default by the number of rows."""
@@ -51,8 +68,11 @@ class EstimateOptions:
     """Which array of X, where X is an .npz file with several."""
     y_array: str | None = None
     """Which array of Y, where Y is an .npz file with several."""
+    bits: bool = False
+    """Show bits instead of nats; JSON always is in nats."""
     json: bool = False
-    """Print {"estimates": [{"bound", "nats", "guarantee", "ceiling", "interval", ...}]} as JSON."""
+    """Print {"estimates": [{"bound", "nats", "guarantee", "ceiling", "interval", ...}]} as JSON;
+    with all bounds, also "cross_checks" and "disagreements"."""
 
 
 def estimate(arguments: list[str]) -> int:
@@ -72,14 +92,19 @@ def estimate(arguments: list[str]) -> int:
         name: getattr(options, name)
         for name in ("critic", "batch_size", "n_steps", "seed", "device")
     }
-    if options.bound == "all":
+    if options.bound != "all":
+        estimates, checks, odd = [mi.estimate(x_ND, y_NE, bound=options.bound, **settings)], {}, []
+    else:
         estimates = mi.estimate_all(x_ND, y_NE, **settings)
-    else:
-        estimates = [mi.estimate(x_ND, y_NE, bound=options.bound, **settings)]
+        checks = mi.cross_checks(x_ND, y_NE, seed=options.seed)
+        odd = mi.disagreements(estimates, checks)
     if options.json:
-        console.print_json({"estimates": [found.as_dict() for found in estimates]})
+        content: dict[str, Any] = {"estimates": [found.as_dict() for found in estimates]}
+        if options.bound == "all":
+            content |= {"cross_checks": checks, "disagreements": odd}
+        console.print_json(content)
     else:
-        _show(estimates)
+        _show(estimates, checks, odd, bits=options.bits)
     return 0
 
 
@@ -87,12 +112,14 @@ def _matrix(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return rows.reshape(len(rows), -1)
 
 
-def _show(estimates: list[Estimate]) -> None:
-    first = estimates[0]
+def _show(
+    estimates: list[Estimate], checks: Mapping[str, float | None], odd: list[str], *, bits: bool
+) -> None:
     from sidle.mi import BOUNDS
 
+    unit = math.log(2) if bits else 1.0  # in nats
     made = console.table(
-        "Mutual information in nats",
+        f"Mutual information in {'bits' if bits else 'nats'}",
         ("bound", "estimate", "95 % interval", "what it is", "ceiling"),
         right=("estimate", "ceiling"),
     )
@@ -100,14 +127,28 @@ def _show(estimates: list[Estimate]) -> None:
         interval = found.interval
         made.add_row(
             BOUNDS[found.bound].title,
-            f"{found.nats:.3f}",
-            "none" if interval is None else f"[{interval[0]:.3f}, {interval[1]:.3f}]",
+            f"{found.nats / unit:.3f}",
+            "none" if interval is None else f"[{interval[0] / unit:.3f}, {interval[1] / unit:.3f}]",
             _GUARANTEES[found.guarantee],
-            "" if found.ceiling is None else f"{found.ceiling:.2f}",
+            "" if found.ceiling is None else f"{found.ceiling / unit:.2f}",
         )
+    for name, nats in checks.items():
+        made.add_row(
+            name.upper(),
+            "none" if nats is None else f"{nats / unit:.3f}",
+            "",
+            "cross-check, not a bound",
+            "",
+        )
+    first = estimates[0]
+    noted = dict.fromkeys(f"{BOUNDS[e.bound].title}: {note}" for e in estimates for note in e.notes)
     console.show(
         made,
         f"Trained on {first.n_train} pairs, read on {first.n_test} others in batches of "
         f"{first.batch_size}.",
-        *dict.fromkeys(f"{BOUNDS[e.bound].title}: {note}" for e in estimates for note in e.notes),
+        *noted,
     )
+    if checks:
+        console.show(
+            *(["Disagreement:", *(f"  {one}" for one in odd)] if odd else ["All of them agree."])
+        )

@@ -4,6 +4,8 @@ from sidle.mi import estimate
 print(estimate(x, y).nats)
 """
 
+from sidle.mi.agreement import cross_checks, disagreements
+from sidle.mi.beyond_normal import BEYOND_NORMAL
 from sidle.mi.bounds import (
     dv_estimate,
     flo_bound,
@@ -16,6 +18,7 @@ from sidle.mi.bounds import (
     smile_estimate,
     tuba_bound,
 )
+from sidle.mi.classical import cca, ksg
 from sidle.mi.conditionals import AutoregressiveClassifier, GaussianConditional
 from sidle.mi.critics import (
     CRITICS,
@@ -43,6 +46,7 @@ from sidle.mi.problems import CorrelatedGaussians, Staircase
 from sidle.mi.reading import Estimate
 
 __all__ = [
+    "BEYOND_NORMAL",
     "BOUNDS",
     "CRITICS",
     "AutoregressiveClassifier",
@@ -60,8 +64,11 @@ __all__ = [
     "SeparableCritic",
     "Staircase",
     "barber_agakov_bound",
+    "cca",
     "club_estimate",
+    "cross_checks",
     "default_batch_size",
+    "disagreements",
     "dv_estimate",
     "estimate",
     "estimate_all",
@@ -70,6 +77,7 @@ __all__ = [
     "interpolated_bound",
     "js_bound",
     "js_objective",
+    "ksg",
     "leave_one_out_upper_bound",
     "mine_objective",
     "njee_estimate",

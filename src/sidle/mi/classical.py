@@ -22,7 +22,9 @@ from sidle.errors import ArgumentError
 from sidle.mi import rows
 from sidle.mi.rows import Array, Matrix
 
-DISTANCES_AT_ONCE = 2**20  # in one of three blocks in memory, 8 MB each
+DISTANCES_AT_ONCE = 2**20  # 8 MB; four such blocks are in memory at the same time
+# Distances between values of a grid are equal up to rounding, and are not to count as closer.
+STRICTLY = 1 - 1e-9
 
 
 def ksg(x: Array, y: Array, *, n_neighbors: int = 10) -> float:
@@ -31,7 +33,8 @@ def ksg(x: Array, y: Array, *, n_neighbors: int = 10) -> float:
     psi(k) + psi(N) - mean of psi(n_x + 1) + psi(n_y + 1), where n_x rows are strictly closer to a
     row in X, and n_y in Y, than its k-th neighbour is in both. Distances are Euclidean in X and in
     Y, of columns brought to mean 0 and variance 1; the distance of a pair is the larger of the two
-    [KSG, eq. 7]. Takes all N^2 distances, which beats search trees from about four dimensions on.
+    [KSG, eq. 7]. All N^2 distances are taken: about 1 s for 10,000 rows of few dimensions, 3 s for
+    20,000. Search trees know no such distance, and take longer once x and y have ten dimensions.
 
     It errs little in few dimensions and reads low in many, as it does on heavy tails. Values that
     repeat in x alone or in y alone do no harm.
@@ -53,13 +56,16 @@ def ksg(x: Array, y: Array, *, n_neighbors: int = 10) -> float:
     """
     x_ND, y_NE = rows.paired(x, y, "ksg")
     N = len(x_ND)
-    if isinstance(n_neighbors, bool) or not 1 <= n_neighbors < N:
+    if N < 2:
+        raise ArgumentError(f"ksg: expected at least 2 rows, got {N}.")
+    if not isinstance(n_neighbors, (int, np.integer)) or not 1 <= n_neighbors < N:
         raise ArgumentError(
-            f"ksg: n_neighbors must lie in [1, {N - 1}] for {N} rows, got {n_neighbors!r}."
+            f"ksg: n_neighbors must be an integer in [1, {N - 1}] for {N} rows, got "
+            f"{n_neighbors!r}."
         )
     x_ND, y_NE = _standardised(x_ND), _standardised(y_NE)
     if not x_ND.any() or not y_NE.any():
-        return 0.0  # and no division of a constant's ties by chance
+        return 0.0
     total = 0.0
     B = max(1, DISTANCES_AT_ONCE // N)
     for start in range(0, N, B):
@@ -76,8 +82,8 @@ def ksg(x: Array, y: Array, *, n_neighbors: int = 10) -> float:
                 "discrete."
             )
         # The row itself is counted: these are n_x + 1 and n_y + 1.
-        total += digamma((x_distances_BN < radius_B1).sum(1)).sum()
-        total += digamma((y_distances_BN < radius_B1).sum(1)).sum()
+        for distances_BN in (x_distances_BN, y_distances_BN):
+            total += digamma((distances_BN < STRICTLY * radius_B1).sum(1)).sum()
     return float(digamma(n_neighbors) + digamma(N) - total / N)
 
 
@@ -94,7 +100,8 @@ def cca(x: Array, y: Array) -> float:
         y: N rows, shape (N,) or (N, E), likewise.
 
     Returns:
-        The estimate, at least 0; infinite if some combination of x is one of y, up to rounding.
+        The estimate, at least 0, and exactly 0 for a constant x or y; infinite if some combination
+        of x is one of y, up to rounding.
 
     Raises:
         ShapeError: x or y is no vector or matrix, has no columns, or their rows differ in number.
@@ -107,18 +114,20 @@ def cca(x: Array, y: Array) -> float:
     if N < 2:
         raise ArgumentError(f"cca: expected at least 2 rows, got {N}.")
     x_NR, y_NS = _orthonormal(_standardised(x_ND)), _orthonormal(_standardised(y_NE))
+    if not x_NR.size or not y_NS.size:
+        return 0.0
     fewest = x_NR.shape[1] + y_NS.shape[1] + 2
-    if 0 < min(x_NR.shape[1], y_NS.shape[1]) and fewest > N:
+    if fewest > N:
         raise ArgumentError(
             f"cca: expected at least {fewest} rows for x of rank {x_NR.shape[1]} and y of rank "
             f"{y_NS.shape[1]}, got {N}. Give more rows or fewer columns."
         )
     # What x cannot explain of y has the sines of the principal angles for singular values, and
     # 1 - rho^2 = sine^2. Taken from the cosines rho, it would lose all digits near rho = 1.
-    sines_S = np.linalg.svd(y_NS - x_NR @ (x_NR.T @ y_NS), compute_uv=False).clip(max=1.0)
+    sines_S = np.linalg.svd(y_NS - x_NR @ (x_NR.T @ y_NS), compute_uv=False)
     if (sines_S <= N * np.finfo(np.float64).eps).any():
         return math.inf
-    return -float(np.log(sines_S).sum())
+    return max(0.0, -float(np.log(sines_S).sum()))  # rounding may take a sine above 1
 
 
 def _standardised(rows_ND: Matrix) -> Matrix:
