@@ -291,7 +291,7 @@ def test_interval_is_the_t_interval_where_one_partition_is_enough(monkeypatch):
     values = []
 
     def spy(scores_BB):
-        values.append(BOUNDS["smile"].value(scores_BB).item())
+        values.extend(BOUNDS["smile"].value(scores_BB).tolist())
         return BOUNDS["smile"].value(scores_BB)
 
     table = {"smile": dataclasses.replace(BOUNDS["smile"], value=spy)}

@@ -37,6 +37,8 @@ class GaussianConditional(nn.Module):
         ArgumentError: an argument lies outside its range.
     """
 
+    takes_leading_dimensions = True
+
     def __init__(self, dim_x: int, dim_y: int, *, hidden: int = 256, layers: int = 2) -> None:
         super().__init__()
         if min(dim_x, dim_y, hidden) < 1 or layers < 0:
@@ -51,23 +53,24 @@ class GaussianConditional(nn.Module):
         """Return log q(y_j | x_i) of every pair, in nats.
 
         Args:
-            x_BD: shape (B, dim_x).
-            y_CE: shape (C, dim_y).
+            x_BD: shape (..., B, dim_x).
+            y_CE: shape (..., C, dim_y).
 
         Returns:
-            Shape (B, C). Memory is O((B + C) E + B C): no (B, C, E) tensor is made.
+            Shape (..., B, C). Memory is O((B + C) E + B C): no (B, C, E) tensor is made.
 
         Raises:
             ShapeError: x_BD or y_CE has another number of columns.
         """
-        check_pair("GaussianConditional", x_BD, self.dim_x, y_CE, self.dim_y)
+        check_pair("GaussianConditional", x_BD, self.dim_x, y_CE, self.dim_y, leading=True)
         mean_BE, log_deviation_BE = self.parameters_of_y(x_BD).chunk(2, dim=-1)
         log_deviation_BE = _softly_clipped(
             log_deviation_BE, SMALLEST_LOG_DEVIATION, LARGEST_LOG_DEVIATION
         )
         precision_BE = torch.exp(-2 * log_deviation_BE)
         # (y - m)^2 / s^2, multiplied out, so that every pair costs one matrix product.
-        squares_BC = precision_BE @ y_CE.square().T - 2 * (precision_BE * mean_BE) @ y_CE.T
+        y_EC = y_CE.mT
+        squares_BC = precision_BE @ y_EC.square() - 2 * (precision_BE * mean_BE) @ y_EC
         own_B1 = (precision_BE * mean_BE.square() + 2 * log_deviation_BE).sum(-1, keepdim=True)
         minus_twice_BC: Tensor = squares_BC + own_B1 + self.dim_y * math.log(2 * math.pi)
         return -0.5 * minus_twice_BC

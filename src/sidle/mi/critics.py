@@ -52,6 +52,8 @@ class SeparableCritic(nn.Module):
         ArgumentError: an argument lies outside its range.
     """
 
+    takes_leading_dimensions = True
+
     def __init__(
         self, dim_x: int, dim_y: int, *, hidden: int = 256, layers: int = 2, embedding: int = 32
     ) -> None:
@@ -69,17 +71,17 @@ class SeparableCritic(nn.Module):
         """Score every x with every y.
 
         Args:
-            x_BD: shape (B, dim_x).
-            y_CE: shape (C, dim_y).
+            x_BD: shape (..., B, dim_x).
+            y_CE: shape (..., C, dim_y).
 
         Returns:
-            Scores, shape (B, C).
+            Scores, shape (..., B, C).
 
         Raises:
             ShapeError: x_BD or y_CE has another number of columns.
         """
-        check_pair("SeparableCritic", x_BD, self.dim_x, y_CE, self.dim_y)
-        return torch.einsum("bk,ck->bc", self.embed_x(x_BD), self.embed_y(y_CE))
+        check_pair("SeparableCritic", x_BD, self.dim_x, y_CE, self.dim_y, leading=True)
+        return torch.einsum("...bk,...ck->...bc", self.embed_x(x_BD), self.embed_y(y_CE))
 
 
 @final
@@ -93,6 +95,8 @@ class BilinearCritic(nn.Module):
     Raises:
         ArgumentError: a dimension is below 1.
     """
+
+    takes_leading_dimensions = True
 
     def __init__(self, dim_x: int, dim_y: int) -> None:
         super().__init__()
@@ -109,17 +113,17 @@ class BilinearCritic(nn.Module):
         """Score every x with every y.
 
         Args:
-            x_BD: shape (B, dim_x).
-            y_CE: shape (C, dim_y).
+            x_BD: shape (..., B, dim_x).
+            y_CE: shape (..., C, dim_y).
 
         Returns:
-            Scores, shape (B, C).
+            Scores, shape (..., B, C).
 
         Raises:
             ShapeError: x_BD or y_CE has another number of columns.
         """
-        check_pair("BilinearCritic", x_BD, self.dim_x, y_CE, self.dim_y)
-        return torch.einsum("bd,de,ce->bc", x_BD, self.weight_DE, y_CE)
+        check_pair("BilinearCritic", x_BD, self.dim_x, y_CE, self.dim_y, leading=True)
+        return torch.einsum("...bd,de,...ce->...bc", x_BD, self.weight_DE, y_CE)
 
 
 @final
@@ -222,6 +226,7 @@ class BaselineCritic(nn.Module):
         super().__init__()
         self.critic = critic
         self.log_baseline = perceptron(dim_x, hidden, 1, 1)
+        self.takes_leading_dimensions = takes_leading_dimensions(critic)
 
     def forward(self, x_BD: Tensor, y_CE: Tensor) -> Tensor:
         """Return scores less the log baseline of their row, shape (B, C)."""
@@ -247,6 +252,7 @@ class MovingAverageCritic(nn.Module):
         self.critic = critic
         self.rate = rate
         self.register_buffer("log_average", torch.tensor(math.nan))
+        self.takes_leading_dimensions = takes_leading_dimensions(critic)
 
     def forward(self, x_BD: Tensor, y_CE: Tensor) -> tuple[Tensor, Tensor]:
         """Return scores, shape (B, C), and the log of the moving average, a scalar."""
@@ -284,10 +290,11 @@ class FenchelCritic(nn.Module):
         super().__init__()
         self.critic = critic
         self.u = perceptron(dim_x + dim_y, hidden, 2, 1)
+        self.takes_leading_dimensions = takes_leading_dimensions(critic)
 
     def forward(self, x_BD: Tensor, y_BE: Tensor) -> tuple[Tensor, Tensor]:
         """Return scores, shape (B, B), and u of the joint pairs, shape (B,)."""
-        return self.critic(x_BD, y_BE), self.u(torch.cat([x_BD, y_BE], dim=1)).squeeze(-1)
+        return self.critic(x_BD, y_BE), self.u(torch.cat([x_BD, y_BE], dim=-1)).squeeze(-1)
 
 
 CRITICS: Mapping[str, Callable[[int, int], nn.Module]] = MappingProxyType(
@@ -308,10 +315,21 @@ def perceptron(dim_in: int, hidden: int, layers: int, dim_out: int) -> nn.Sequen
     return nn.Sequential(*stack, nn.Linear(widths[-1], dim_out))
 
 
-def check_pair(critic: str, x_BD: Tensor, dim_x: int, y_CE: Tensor, dim_y: int) -> None:
-    """Raise ShapeError unless x and y are matrices with these numbers of columns."""
+def takes_leading_dimensions(network: nn.Module) -> bool:
+    """Whether the network scores many batches at once: (..., B, D), (..., C, E) to (..., B, C).
+
+    Networks say so by an attribute of this name; any other is called batch by batch.
+    """
+    return bool(getattr(network, "takes_leading_dimensions", False))
+
+
+def check_pair(
+    critic: str, x_BD: Tensor, dim_x: int, y_CE: Tensor, dim_y: int, *, leading: bool = False
+) -> None:
+    """Raise ShapeError unless x and y have rows with these numbers of columns."""
     for name, value, dim in (("x_BD", x_BD, dim_x), ("y_CE", y_CE, dim_y)):
-        if value.ndim != 2 or value.shape[1] != dim:
+        if value.ndim < 2 or (value.ndim > 2 and not leading) or value.shape[-1] != dim:
             raise ShapeError(
-                f"{critic}: {name} must have shape (rows, {dim}), got {tuple(value.shape)}."
+                f"{critic}: {name} must have shape ({'..., ' * leading}rows, {dim}), got "
+                f"{tuple(value.shape)}."
             )

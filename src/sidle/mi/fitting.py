@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from sidle import seeding, training
+from sidle.errors import ArgumentError
 from sidle.mi import reading, rows
 from sidle.mi.guarantees import Bound, CriticBuilder, outputs
 from sidle.mi.reading import Clip, Estimate
@@ -102,6 +103,19 @@ class Fitted:
             pareto_shape=found.pareto_shape,
             notes=reading.notes(self.bound, found, self.batch_size, len(x_ND)),
         )
+
+    def lower_confidence_bound(self, x_ND: Matrix, y_NE: Matrix) -> float:
+        """Return the low end of InfoNCE's interval on fresh pairs, without the rest of `read`."""
+        if self.clip is None:
+            raise ArgumentError(
+                f"lower_confidence_bound: expected InfoNCE with two test batches, got "
+                f"{self.bound.title}. Fit with bound='infonce' on more rows."
+            )
+        pair = _on_device(self.scale_x(x_ND), self.scale_y(y_NE), self.device)
+        low = reading.lower_confidence_bound(
+            self.network, pair, self.clip, seed=seeding.split(self.seed, "test")
+        )
+        return max(low, 0.0)
 
 
 def fit(
@@ -227,7 +241,7 @@ def _train(
 
 def _largest_score(network: nn.Module, validation: Pair, K: int, seed: int) -> float:
     pair, rows_PMK = _validation(validation, K, seed)
-    return max(scores_KK.max().item() for scores_KK in reading.scores(network, pair, rows_PMK))
+    return max(scores_MKK.max().item() for scores_MKK in reading.scores(network, pair, rows_PMK))
 
 
 def _choose_clip(
@@ -246,13 +260,14 @@ def _choose_clip(
         if not 2 <= n_batches <= MOST_CONFIDENCE_BATCHES:
             continue
         rows_1MK = rows.partitions(len(pair[0]), size, 1, seeding.split(seed, "clip", size))
-        scores = torch.stack(list(reading.normalised_scores(network, pair, rows_1MK, reference_RE)))
-        joint = scores.diagonal(dim1=-2, dim2=-1).flatten()
+        found = reading.normalised_scores(network, pair, rows_1MK, reference_RE)
+        scores_MKK = torch.cat(list(found))
+        joint = scores_MKK.diagonal(dim1=-2, dim2=-1).flatten()
         for quantile, width in itertools.product(CLIP_QUANTILES, CLIP_WIDTHS):
             high = joint.quantile(quantile).item()
             clip = Clip(reference_RE, high - width, high, size)
             # As if the test rows gave the values seen here, over and over.
-            values = np.resize(clip.values(scores), n_batches)
+            values = np.resize(clip.values([scores_MKK]), n_batches)
             expected = clip.lower_confidence_bound(values)
             if expected > highest:
                 best, highest = clip, expected

@@ -39,7 +39,7 @@ class Bound:
         name: key in `BOUNDS`.
         title: name for people.
         objective: maximised in training; network outputs -> scalar tensor.
-        value: read out, in nats; network outputs -> scalar tensor.
+        value: read out, in nats; likewise. Leading dimensions of the outputs are kept.
         guarantee: what the expectation of ``value`` is to I(X; Y) for a fixed network.
         sampling: under which sampling that holds, or why it does not.
         ceiling: batch size -> largest possible expectation of ``value`` in nats, None if there is
@@ -124,7 +124,7 @@ def _dv_of_scores(scores_BB: Tensor, log_average: Tensor) -> Tensor:
 
 
 def _sum_of_log_likelihoods(log_conditional_B: Tensor, log_marginal_B: Tensor) -> Tensor:
-    return log_conditional_B.mean() + log_marginal_B.mean()
+    return log_conditional_B.mean(-1) + log_marginal_B.mean(-1)
 
 
 def _no_ceiling(batch_size: int) -> None:

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -23,11 +22,13 @@ from sidle import seeding
 from sidle.evaluation.statistics import t_interval
 from sidle.mi import intervals, rows
 from sidle.mi.bounds import infonce_bound
+from sidle.mi.critics import takes_leading_dimensions
 from sidle.mi.guarantees import Bound, Guarantee, outputs
 from sidle.mi.rows import Pair
 
 TEST_BATCHES = 64  # that a value is averaged over, by repeated partition where one has fewer
 CONFIDENCE_OF_ONE_END = 0.975
+SCORES_AT_ONCE = 2**20  # in memory, 8 MB
 NATS_BELOW_CEILING = 1.0  # closer than this, an estimate says more about K than about the data
 
 
@@ -107,9 +108,8 @@ class Clip:
 
     def values(self, scores: Iterable[Tensor]) -> intervals.Values:
         """Return InfoNCE of each batch of `normalised_scores`, clipped."""
-        return np.array(
-            [infonce_bound(scores_KK.clamp(self.low, self.high)).item() for scores_KK in scores]
-        )
+        found = [infonce_bound(scores_MKK.clamp(self.low, self.high)) for scores_MKK in scores]
+        return torch.cat(found).cpu().numpy()
 
     def lower_confidence_bound(self, values_M: intervals.Values) -> float:
         """Return the bound on I(X; Y), in nats, from the values of disjoint batches."""
@@ -164,14 +164,16 @@ def read(
     if shape is not None and shape > intervals.MEANINGFUL_PARETO_SHAPE:
         interval = None
     if clip is not None and interval is not None:
-        rows_1MK = rows.partitions(
-            len(pair[0]), clip.batch_size, 1, seeding.split(seed, "confidence")
-        )
-        low = clip.lower_confidence_bound(
-            clip.values(normalised_scores(network, pair, rows_1MK, clip.reference_RE))
-        )
+        low = lower_confidence_bound(network, pair, clip, seed=seed)
         interval = (min(max(low, 0.0), nats), interval[1])
     return Reading(nats, interval, shape)
+
+
+def lower_confidence_bound(network: nn.Module, pair: Pair, clip: Clip, *, seed: int) -> float:
+    """Return InfoNCE's 97.5 % lower confidence bound on I(X; Y), in nats; it may be negative."""
+    rows_1MK = rows.partitions(len(pair[0]), clip.batch_size, 1, seeding.split(seed, "confidence"))
+    found = normalised_scores(network, pair, rows_1MK, clip.reference_RE)
+    return clip.lower_confidence_bound(clip.values(found))
 
 
 def values(
@@ -185,27 +187,28 @@ def values(
 ) -> Tensor:
     """Return the value or objective of each batch, scores limited from above; shape (P, M)."""
     found = [
-        function(*_shifted(bound, batch, limit)) for batch in _outputs(network, pair, rows_PMK)
+        function(*_shifted(bound, batches, limit))
+        for _, batches in _outputs(network, pair, rows_PMK)
     ]
-    return torch.stack(found).reshape(rows_PMK.shape[:2]).cpu()
+    return torch.cat(found).reshape(rows_PMK.shape[:2]).cpu()
 
 
 def scores(network: nn.Module, pair: Pair, rows_PMK: Tensor) -> Iterator[Tensor]:
-    """Yield the scores of each batch of rows, shape (K, K) each, float64."""
-    return (batch[0] for batch in _outputs(network, pair, rows_PMK))
+    """Yield the scores of some batches after the other, shape (M, K, K), float64."""
+    return (part[0] for _, part in _outputs(network, pair, rows_PMK))
 
 
 @torch.no_grad()
 def normalised_scores(
     network: nn.Module, pair: Pair, rows_PMK: Tensor, reference_RE: Tensor
 ) -> Iterator[Tensor]:
-    """Yield the scores of each batch less the log mean exp of those with the reference rows."""
+    """Yield `scores` less the log mean exp of those with the reference rows."""
     x_ND, _ = pair
-    all_rows_K = rows_PMK.flatten(0, 1).to(x_ND.device)
-    for scores_KK, rows_K in zip(scores(network, pair, rows_PMK), all_rows_K, strict=True):
-        scores_KR = network(x_ND[rows_K], reference_RE).double()
-        log_mean_K = scores_KR.logsumexp(dim=1) - math.log(len(reference_RE))
-        yield scores_KK - log_mean_K[:, None]
+    for rows_MK, (scores_MKK, *_) in _outputs(network, pair, rows_PMK):
+        # One row of x has one score with each reference row, whatever batch it is in.
+        scores_RR = network(x_ND[rows_MK.flatten()], reference_RE).double()
+        log_mean = scores_RR.logsumexp(dim=1) - math.log(len(reference_RE))
+        yield scores_MKK - log_mean.reshape(*rows_MK.shape, 1)
 
 
 def notes(bound: Bound, reading: Reading, K: int, n_test: int) -> tuple[str, ...]:
@@ -233,31 +236,41 @@ def notes(bound: Bound, reading: Reading, K: int, n_test: int) -> tuple[str, ...
 
 
 @torch.no_grad()
-def _outputs(network: nn.Module, pair: Pair, rows_PMK: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Yield what the network puts out for each batch of rows, float64."""
+def _outputs(
+    network: nn.Module, pair: Pair, rows_PMK: Tensor
+) -> Iterator[tuple[Tensor, tuple[Tensor, ...]]]:
+    """Yield rows (M, K) and what the network puts out for them, float64, M batches at a time."""
     network.eval()
     x_ND, y_NE = pair
-    for rows_K in rows_PMK.flatten(0, 1).to(x_ND.device):
+    K = rows_PMK.shape[-1]
+    at_once = max(1, SCORES_AT_ONCE // K**2) if takes_leading_dimensions(network) else 1
+    for rows_MK in torch.split(rows_PMK.flatten(0, 1).to(x_ND.device), at_once):
+        if takes_leading_dimensions(network):
+            found = outputs(network, x_ND[rows_MK], y_NE[rows_MK])
+        else:
+            alone = outputs(network, x_ND[rows_MK[0]], y_NE[rows_MK[0]])
+            found = tuple(part[None] for part in alone)
         # In float64, exp of a wild score is huge rather than infinite.
-        yield tuple(part.double() for part in outputs(network, x_ND[rows_K], y_NE[rows_K]))
+        yield rows_MK, tuple(part.double() for part in found)
 
 
-def _shifted(bound: Bound, batch: tuple[Tensor, ...], limit: float) -> tuple[Tensor, ...]:
+def _shifted(bound: Bound, batches: tuple[Tensor, ...], limit: float) -> tuple[Tensor, ...]:
     if bound.density:
-        return batch
-    return (batch[0].clamp(max=limit) + bound.shift, *batch[1:])
+        return batches
+    return (batches[0].clamp(max=limit) + bound.shift, *batches[1:])
 
 
 def _tail(
     network: nn.Module, bound: Bound, pair: Pair, rows_MK: Tensor, limit: float
 ) -> float | None:
     log_weights = []
-    for batch in _outputs(network, pair, rows_MK[None]):
-        scores_KK, *more = _shifted(bound, batch, limit)
+    for _, batches in _outputs(network, pair, rows_MK[None]):
+        scores_MKK, *more = _shifted(bound, batches, limit)
         if bound.name == "flo":  # its exponentials are relative to each row's f + u
-            scores_KK = scores_KK - (scores_KK.diagonal() + more[0])[:, None]
-        own_KK = torch.eye(len(scores_KK), dtype=torch.bool, device=scores_KK.device)
-        log_weights.append(scores_KK[~own_KK].cpu())
+            row_MK = scores_MKK.diagonal(dim1=-2, dim2=-1) + more[0]
+            scores_MKK = scores_MKK - row_MK[..., None]
+        own_KK = torch.eye(scores_MKK.shape[-1], dtype=torch.bool, device=scores_MKK.device)
+        log_weights.append(scores_MKK[:, ~own_KK].flatten().cpu())
     return intervals.pareto_shape(torch.cat(log_weights).numpy())
 
 
