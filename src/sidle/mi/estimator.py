@@ -54,6 +54,11 @@ class MutualInformationEstimator(BaseEstimator):  # type: ignore[misc]
 
         Args, raises: as `sidle.mi.estimate`.
         """
+        if y is None:  # as pipelines pass it on where there is none
+            raise ArgumentError(
+                "MutualInformationEstimator.fit requires y to be passed, but the target y is None. "
+                "Give the rows that belong to those of x."
+            )
         x_ND, y_NE = rows.paired(x, y, "MutualInformationEstimator.fit")
         self._fitted, self.estimate_ = fit_and_read(x_ND, y_NE, **self.get_params(deep=False))
         self.nats_ = self.estimate_.nats

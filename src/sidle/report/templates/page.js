@@ -88,7 +88,9 @@
     const written = JSON.parse(document.getElementById(`${plot.id}-data`).textContent);
     const room = printing ? PRINT_WIDTH : plot.clientWidth;
     const width = Math.max(room, NARROWEST);
-    const field = width < 520 ? 230 : 320; // height between the axes, whatever surrounds them
+    // Height between the axes, whatever surrounds them; many categories get a line each.
+    const lines = written.layout.yaxis.ticktext?.length ?? 0;
+    const field = Math.max(width < 520 ? 230 : 320, 22 * lines);
     const inScheme = scheme() === "dark" ? recoloured(written) : written;
     const { data, layout } = fitted(inScheme, width, field);
     const drawn = {
