@@ -2,11 +2,14 @@
 
 import json
 import math
+import typing
 
 import numpy as np
 import pytest
 
 from sidle.cli import main
+from sidle.cli.mi import EstimateOptions
+from sidle.mi import BOUNDS, CRITICS
 
 
 @pytest.fixture
@@ -45,9 +48,37 @@ def test_all_bounds_in_a_table(files, capsys):
     words = ("--bound", "all", "--n-steps", "100", "--x-array", "x", "--y-array", "y")
     code, out, _ = run(capsys, "both.npz", "both.npz", *words)
     assert code == 0
-    assert out.count("lower bound") == 3
-    assert out.count("not a bound") == 1
+    assert out.count("lower bound") == 6
+    assert out.count("not a bound") == 8
+    assert out.count("cross-check, not a bound") == 2
     assert "Trained on 360 pairs, read on 150 others" in out
+    # CLUB reads rho^2 / (1 - rho^2) = 4 nats in the limit, with 0.8 nats there.
+    assert "Disagreement:" in out
+    assert "CLUB reads" in out
+
+
+def test_all_bounds_as_json_come_with_their_checks(files, capsys):
+    words = ("--bound", "all", "--n-steps", "25", "--json")
+    content = json.loads(run(capsys, "x.npy", "y.csv", *words)[1])
+    assert set(content) == {"estimates", "cross_checks", "disagreements"}
+    assert [found["bound"] for found in content["estimates"]] == list(BOUNDS)
+    assert content["cross_checks"]["cca"] == pytest.approx(0.80, abs=0.1)
+    assert all(isinstance(said, str) for said in content["disagreements"])
+
+
+def test_bits_are_nats_over_log_2(files, capsys):
+    words = ("x.npy", "y.csv", "--n-steps", "50")
+    nats = json.loads(run(capsys, *words, "--json", "--bits")[1])["estimates"][0]["nats"]
+    out = run(capsys, *words, "--bits")[1]
+    assert "in bits" in out
+    assert f" {nats / math.log(2):.3f} " in out
+    assert f" {nats:.3f} " in run(capsys, *words)[1]
+
+
+def test_every_bound_and_critic_can_be_asked_for(files, capsys):
+    hints = typing.get_type_hints(EstimateOptions)
+    assert set(typing.get_args(hints["bound"])) == {*BOUNDS, "all"}
+    assert set(typing.get_args(hints["critic"])) == set(CRITICS)
 
 
 def test_same_seed_same_answer(files, capsys):

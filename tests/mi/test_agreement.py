@@ -27,7 +27,7 @@ def test_agreement_is_silent():
 
 def test_reading_below_what_is_there_at_least_is_named():
     (said,) = disagreements([LOWER, reading("njee", 0.4, (0.2, 0.6))])
-    assert said == "NJEE reads 0.40 nats, less than the 0.80 nats that InfoNCE shows there are at least."
+    assert said.startswith("NJEE reads 0.40 nats, less than the 0.80 nats that InfoNCE shows")
     # An interval that reaches above it is no disagreement; nor is a lower bound that reads less.
     assert disagreements([LOWER, reading("njee", 0.4, (0.0, 0.9))]) == []
     assert disagreements([LOWER, reading("nwj", 0.4, (0.2, 0.6))]) == []

@@ -1,4 +1,4 @@
-"""The scikit-learn face: same numbers as `estimate`, a critic that is kept, scikit-learn's rules."""
+"""The scikit-learn face: the numbers of `estimate`, a critic that is kept, scikit-learn's rules."""
 
 import functools
 import inspect
