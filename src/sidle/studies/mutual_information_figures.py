@@ -15,7 +15,7 @@ import numpy.typing as npt
 from sidle.evaluation.statistics import t_interval
 from sidle.mi.guarantees import BOUNDS
 from sidle.report import figures as draw
-from sidle.studies.mutual_information_claims import ratio_to_rows, staircase
+from sidle.studies.mutual_information_claims import additivity_ratio, processing_ratio, staircase
 from sidle.studies.study import Figure, Record, select
 
 _INFORMATION = "true mutual information (nats)"
@@ -307,7 +307,7 @@ def _tasks_figure(tasks: Sequence[Record]) -> Figure:
     coverages = [record["coverage"] for record in tasks]
     return Figure(
         "tasks",
-        "Forty problems of other people",
+        "Problems of other people",
         f"Estimate minus truth from {tasks[0]['task_pairs']:,} pairs, tasks in the order of their "
         "information. The critic reads too low where it learns little, by design never far too "
         "high; nearest neighbours read low in many dimensions, canonical correlations anywhere "
@@ -353,9 +353,10 @@ def _rows_figure(rows: Sequence[Record]) -> Figure:
 
 def _consistency_figures(records: Sequence[Record]) -> list[Figure]:
     found = []
-    for kind, ideal, title, caption in (
+    for kind, ratio, ideal, title, caption in (
         (
             "processing",
+            processing_ratio,
             1.0,
             "What follows from y adds nothing",
             "The estimate with the upper part of the rows added to y a second time, over the "
@@ -363,16 +364,18 @@ def _consistency_figures(records: Sequence[Record]) -> list[Figure]:
         ),
         (
             "additivity",
+            additivity_ratio,
             2.0,
             "Two images say twice as much",
-            "The estimate for two independent images at once over that for one: the truth is 2.",
+            "The estimate for two independent images at once over that for one, from as many "
+            "pairs: the truth is 2.",
         ),
     ):
         cells = select(records, kind=kind)
         traces: list[draw.Trace] = []
         datasets = list(dict.fromkeys(record["dataset"] for record in cells))
         for index, bound in enumerate(dict.fromkeys(record["bound"] for record in cells)):
-            rows = [list(ratio_to_rows(records, kind, bound, dataset=d).values()) for d in datasets]
+            rows = [list(ratio(records, bound, dataset=d).values()) for d in datasets]
             points = _over_seeds(list(zip(*rows, strict=True)))
             names = [_DATASETS[d] for d in datasets]
             traces += draw.interval_points(names, *points, BOUNDS[bound].title, index)
