@@ -134,7 +134,10 @@ def climb(cell: Cell, run: Run) -> dict[str, Any]:
             for name in [*reads, "exact"]
         },
         "curve": [
-            [round(float(part.mean()), 2) for part in np.array_split(curve, CURVE_POINTS)]
+            [
+                round(float(part.mean()), 2)
+                for part in np.array_split(curve, min(CURVE_POINTS, len(curve)))
+            ]
             for curve in curves
         ],
     }
