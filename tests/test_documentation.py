@@ -64,7 +64,7 @@ def folder(tmp_path, monkeypatch):
         with contextlib.redirect_stdout(io.StringIO()):
             main.main(["run", "toy", "--workers", "1", "--seeds", "1"])
     name = next((tmp_path / "runs" / "toy").glob("up-*"))
-    name.rename(name.with_name("staircase-infonce-seed0-abc"))
+    name.rename(name.with_name("critic-seed0-abc"))
     return tmp_path
 
 
