@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, final
 
@@ -27,13 +26,12 @@ from sidle.mi.critics import SeparableCritic
 from sidle.mi.estimate import LEARNING_RATE, N_STEPS, estimate, fit_and_read
 from sidle.mi.guarantees import BOUNDS, Bound, exact_outputs, outputs
 from sidle.mi.problems import CorrelatedGaussians, Staircase
-from sidle.mi.stacked import stack
+from sidle.mi.stacked import stack, staircase_batches
 from sidle.runs import Run
 from sidle.studies.study import Cell
 
 CURVE_POINTS = 25  # points of a training curve kept as evidence
 SCATTER_POINTS = 150  # pairs of scores kept as evidence
-STEPS_DRAWN_AT_ONCE = 100
 ROW_QUARTERS = {"fashion_mnist": 7, "cifar10": 8, "digits": 2}  # rows in a quarter of an image
 
 Pair = tuple[Tensor, Tensor]
@@ -114,7 +112,7 @@ def climb(cell: Cell, run: Run) -> dict[str, Any]:
 
     records = training.fit(
         step,
-        _Batches(staircase, seeds, K),
+        staircase_batches(staircase, K, seeds),
         staircase.n_steps,
         state={"critics": network, "optimizer": optimizer},
         run=run,
@@ -187,39 +185,6 @@ class _Abreast(nn.Module):
             for network, x_BD, y_BD in zip(self.networks, x_SBD, y_SBD, strict=True)
         ]
         return tuple(torch.stack(part) for part in zip(*found, strict=True))
-
-
-@final
-class _Batches:
-    """Batches of the staircase, each seed with its own; a function of the step alone.
-
-    Steps are drawn many at a time, which is several times faster than one by one.
-    """
-
-    def __init__(self, staircase: Staircase, seeds: list[int], batch_size: int) -> None:
-        self._staircase, self._seeds, self._batch_size = staircase, seeds, batch_size
-        # A divisor of the steps of a stair, so that no block reaches over its edge.
-        self._block = math.gcd(staircase.steps_per_level, STEPS_DRAWN_AT_ONCE)
-        self._drawn, self._x_TSBD, self._y_TSBD = -1, torch.empty(0), torch.empty(0)
-
-    def __call__(self, step: int) -> Pair:
-        """Return x_SBD and y_SBD of this step."""
-        block, within = divmod(step, self._block)
-        if block != self._drawn:
-            problem = self._staircase.at(step)
-            pairs = [
-                problem.sample(
-                    self._block * self._batch_size,
-                    seeding.torch_generator(seeding.split(seed, "batches", block)),
-                )
-                for seed in self._seeds
-            ]
-            self._x_TSBD, self._y_TSBD = (
-                torch.stack([rows_ND.unflatten(0, (self._block, -1)) for rows_ND in part], dim=1)
-                for part in zip(*pairs, strict=True)
-            )
-            self._drawn = block
-        return self._x_TSBD[within], self._y_TSBD[within]
 
 
 def learn_critic(cell: Cell, run: Run) -> dict[str, Any]:
