@@ -44,10 +44,12 @@ class Settings:
     """Number of seeds; a verdict takes five. Staircases come ten seeds at a time."""
     bounds: tuple[str, ...] = ("infonce", "nwj", "js", "dv")
     """Bounds to train on the staircase; the claims need infonce, nwj and js."""
-    alphas: tuple[float, ...] = (0.001, 0.01, 0.1, 0.5)
+    alphas: tuple[float, ...] = (0.01, 0.1, 0.5)
     """Interpolated bounds to train on the staircase."""
-    transforms: tuple[str, ...] = ("none", "cubic")
-    """Maps of y on the staircase: none, cubic, full-rank-cubic; alphas take none alone."""
+    transforms: tuple[str, ...] = ("cubic",)
+    """Maps of y on the staircase, besides none: cubic, full-rank-cubic."""
+    transformed_bounds: tuple[str, ...] = ("infonce",)
+    """Bounds to train on them. NWJ and its kin diverge on the heavy tails of cubes."""
     dim: int = 20
     """Dimensions of x and of y on the staircase."""
     levels: tuple[float, ...] = (2.0, 4.0, 6.0, 8.0, 10.0)
@@ -84,7 +86,7 @@ class Settings:
     """How many of the forty tasks, the first ones."""
     task_pairs: int = 2000
     """Pairs to estimate a task from."""
-    task_bounds: tuple[str, ...] = ("infonce", "nwj", "js")
+    task_bounds: tuple[str, ...] = ("infonce", "nwj")
     """Bounds to read on the tasks; the claims need infonce."""
     redraws: int = 500
     """Fresh test samples for the coverage of the confidence bound."""
@@ -97,14 +99,15 @@ class Settings:
     Without noise the rows nearly name the image, and InfoNCE is at its ceiling from the start."""
     rows_batch_size: int = 128
     """Pairs in a batch of images."""
-    rows_steps: int = 1500
+    rows_steps: int = 1000
     """Training steps on the images."""
     image_rows: int = 5000
     """Images of each set, at most."""
 
     def __post_init__(self) -> None:
         known = [name for name, bound in BOUNDS.items() if not bound.density]
-        for name, values in (("bounds", self.bounds), ("task_bounds", self.task_bounds)):
+        for name in ("bounds", "transformed_bounds", "task_bounds"):
+            values = getattr(self, name)
             if not values or not set(values) <= set(known):
                 raise ArgumentError(
                     f"{name}: expected some of {', '.join(known)}, got {list(values)}."
@@ -119,10 +122,9 @@ class Settings:
             )
         if not all(0 <= alpha <= 1 for alpha in self.alphas):
             raise ArgumentError(f"alphas: must lie in [0, 1], got {list(self.alphas)}.")
-        if not set(self.transforms) <= {"none", "cubic", "full-rank-cubic"}:
+        if not set(self.transforms) <= {"cubic", "full-rank-cubic"}:
             raise ArgumentError(
-                "transforms: expected some of none, cubic, full-rank-cubic, got "
-                f"{list(self.transforms)}."
+                f"transforms: expected some of cubic, full-rank-cubic, got {list(self.transforms)}."
             )
         if len(self.levels) < 2 or not self.rows_noise or min(self.rows_noise) < 0:
             raise ArgumentError(
@@ -139,7 +141,7 @@ class Settings:
 PRESETS = {
     "quick": Settings(
         alphas=(0.01, 0.5),
-        transforms=("none",),
+        transforms=(),
         steps_per_level=200,
         hidden=128,
         layers=1,
@@ -159,8 +161,9 @@ PRESETS = {
     "full": Settings(
         seeds=10,
         bounds=("infonce", "nwj", "js", "dv", "tuba", "mine", "flo"),
-        alphas=(0.0, 0.001, 0.01, 0.1, 0.5, 1.0),
-        transforms=("none", "cubic", "full-rank-cubic"),
+        alphas=(0.001, 0.01, 0.1, 0.5, 0.9),
+        transforms=("cubic", "full-rank-cubic"),
+        transformed_bounds=("infonce", "js"),
         task_bounds=("infonce", "nwj", "js", "tuba", "interpolated", "flo", "dv", "mine", "smile"),
         datasets=("digits", "fashion_mnist", "cifar10"),
         rows_bounds=("infonce", "smile", "nwj", "dv"),
@@ -201,7 +204,12 @@ def _staircases(settings: Settings, first: int) -> list[Cell]:
     part = _part(settings, *_CRITIC, *_STAIRCASE)
     seeds = list(range(first, first + SEEDS_SIDE_BY_SIDE))
     kinds: list[tuple[str, str, float | None]] = [
-        (bound, transform, None) for bound in settings.bounds for transform in settings.transforms
+        (bound, "none", None) for bound in settings.bounds
+    ]
+    kinds += [
+        (bound, transform, None)
+        for bound in settings.transformed_bounds
+        for transform in settings.transforms
     ]
     kinds += [("interpolated", "none", alpha) for alpha in settings.alphas]
     found = []

@@ -81,7 +81,8 @@ def climb(cell: Cell, run: Run) -> dict[str, Any]:
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         with torch.no_grad():
-            values_S = bound.value(*found)
+            # In float64, exp of a wild score is huge rather than infinite.
+            values_S = bound.value(*(part.detach().double() for part in found))
             return {"loss": loss} | {f"nats-{s}": values_S[i] for i, s in enumerate(seeds)}
 
     def read(number: int) -> dict[str, float]:
@@ -95,7 +96,7 @@ def climb(cell: Cell, run: Run) -> dict[str, Any]:
             for _ in range(read_batches):
                 pairs = [problem.sample(K, generator) for generator in generators]
                 x_SBD, y_SBD = (torch.stack(part) for part in zip(*pairs, strict=True))
-                learned = outputs(network, x_SBD, y_SBD)
+                learned = tuple(part.double() for part in outputs(network, x_SBD, y_SBD))
                 for name, function in reads.items():
                     found[name].append(function(*learned))
                 exact_SBB = torch.stack([problem.log_ratio(*pair) for pair in pairs])

@@ -177,7 +177,7 @@ def _transform_figure(stairs: Sequence[Record]) -> Figure:
     levels = stairs[0]["levels"]
     traces = draw.reference_line(levels, levels, "truth")
     index = 0
-    for name in ("infonce", "nwj"):
+    for name in ("infonce", "js"):
         for transform, words in _TRANSFORMS.items():
             rows = staircase(stairs, name, "mean", transform=transform)
             if rows:
