@@ -1,5 +1,7 @@
 """Critics side by side against the same critics one by one."""
 
+import weakref
+
 import pytest
 import torch
 
@@ -196,6 +198,15 @@ def test_a_batch_depends_on_step_and_seed_alone():
             assert found.shape == (2, 8, 4)
             assert torch.equal(found, expected)
         assert torch.equal(other_company(step)[0][1], drawn[step][0][1])
+
+
+def test_only_the_steps_drawn_last_are_kept():
+    batches = staircase_batches(STAIRCASE, 8, (3, 4))
+    drawn = weakref.ref(batches(0)[0]._base)
+    batches(1)
+    assert drawn() is not None
+    batches(STAIRCASE.n_steps - 1)
+    assert drawn() is None
 
 
 def test_no_two_batches_are_alike():
