@@ -33,18 +33,22 @@ def test_reading_below_what_is_there_at_least_is_named():
     assert disagreements([LOWER, reading("nwj", 0.4, (0.2, 0.6))]) == []
     (said,) = disagreements([LOWER], {"ksg": 0.7, "cca": None})
     assert said.startswith("KSG reads 0.70 nats")
-    # The largest low end counts, and one without an interval does not.
-    bounds = [LOWER, reading("nwj", 1.5, (1.4, 1.6)), reading("nwj", 9.0)]
-    assert "1.40 nats that NWJ" in disagreements(bounds, {"ksg": 1.3})[0]
+    # Only InfoNCE's low end holds for the information itself, and none at 0 says anything.
+    assert disagreements([LOWER, reading("nwj", 1.5, (1.4, 1.6))], {"ksg": 1.3}) == []
+    nothing = dataclasses.replace(LOWER, nats=0.01, interval=(0.0, 0.1))
+    assert disagreements([nothing], {"ksg": -0.02, "cca": 0.01}) == []
 
 
-def test_reading_far_above_all_others_is_named():
-    (said,) = disagreements([LOWER, reading("club", 1.8)])
-    assert said.startswith("CLUB reads 1.80 nats, far above all others (at most 1.00)")
-    assert disagreements([LOWER, reading("club", 1.45)]) == []
-    assert disagreements([LOWER, reading("club", 1.8)], {"ksg": 1.4}) == []
-    # A lower bound is never too high.
-    assert disagreements([LOWER, reading("nwj", 3.0)]) == []
+def test_reading_far_above_the_others_is_named():
+    (said,) = disagreements([LOWER, reading("club", 1.8)], {"cca": 1.1})
+    assert said.startswith("CLUB reads 1.80 nats, far above the others (median 1.05)")
+    assert disagreements([LOWER, reading("club", 1.5)], {"cca": 1.1}) == []
+    # Two that are too high do not hide each other, and a wild one hides none.
+    many = [LOWER, reading("nwj", 6.0), reading("dv", 4.5), reading("club", 5.0)]
+    said = disagreements(many, {"ksg": 1.0, "cca": 0.9})
+    assert [words.split(" reads")[0] for words in said] == ["NWJ", "Donsker-Varadhan", "CLUB"]
+    # A lower bound with an interval is never too high.
+    assert disagreements([LOWER, reading("nwj", 3.0, (2.9, 3.1))], {"ksg": 1.0}) == []
 
 
 def test_cross_checks_are_the_two_estimators():

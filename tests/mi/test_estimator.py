@@ -106,6 +106,7 @@ def test_copies_with_the_same_settings_read_the_same():
     made = MutualInformationEstimator(**SETTINGS, seed=3)
     x_ND, y_ND = gaussians(400)
     assert clone(made).fit(x_ND, y_ND).nats_ == made.fit(x_ND, y_ND).nats_
-    assert made.set_params(seed=4).fit(x_ND, y_ND).nats_ != clone(made).set_params(seed=3).fit(
-        np.asarray(x_ND), np.asarray(y_ND)
-    ).nats_
+    assert (
+        made.set_params(seed=4).fit(x_ND, y_ND).nats_
+        != clone(made).set_params(seed=3).fit(np.asarray(x_ND), np.asarray(y_ND)).nats_
+    )

@@ -128,7 +128,7 @@ def test_staircases_come_ten_seeds_at_a_time():
     assert stairs(11)[-1].settings["seeds"] == list(range(10, 20))
 
 
-def test_standard_is_part_of_full():
+def test_every_cell_of_standard_has_its_like_in_full():
     standard, full = (
         {cell.label for cell in study.cells(dataclasses.replace(settings, datasets=("digits",)))}
         for settings in (study.PRESETS["standard"], study.PRESETS["full"])
@@ -277,7 +277,7 @@ def test_claims_about_staircases_compare_the_right_cells():
         stairs("infonce", infonce=([1.0, 2.0, 4.0], [9.0, 9.0, 0.1])),
         stairs("infonce", transform="cubic", infonce=([0.5, 1.5, 3.5], [9.0, 9.0, 9.0])),
         stairs("nwj", nwj=([1.0, 4.0, 8.0], [9.0, 9.0, 0.2])),
-        stairs("js", js=([0.0] * 3, [1.0, 1.0, 6.0]), smile=([0.0] * 3, [1.0, 1.0, 2.0])),
+        stairs("js", dv=([0.0] * 3, [1.0, 1.0, 6.0]), smile=([0.0] * 3, [1.0, 1.0, 2.0])),
         stairs("interpolated", alpha=0.01, interpolated=([0.0, 0.0, 7.0], [1.0, 1.0, 3.0])),
         stairs("interpolated", alpha=0.1, interpolated=([0.0, 0.0, 9.0], [1.0, 1.0, 9.0])),
         stairs("interpolated", alpha=0.5, interpolated=([0.0, 0.0, 5.0], [1.0, 1.0, 1.0])),
@@ -306,7 +306,7 @@ def test_claims_about_images_compare_the_right_cells():
     ]
     records.append(record(rows | {"rows": 3, "noise": 96.0, "paired": False}, {"nats": 0.5}))
     assert claims.growth_with_rows(records) == pytest.approx({0: 1.0})
-    assert claims.gap_to_control(records) == pytest.approx({0: 2.5})
+    assert claims.control_is_silent(records) == pytest.approx({0: 1 - 0.5 / 3})
     processing = rows | {"kind": "processing", "rows": 2, "noise": 96.0}
     records.append(record(processing, {"nats": 2.5}))
     assert claims.unchanged_by_processing(records, "infonce") == pytest.approx({0: 0.75})
@@ -326,7 +326,10 @@ def test_claims_about_tasks_take_all_forty():
     records = [task(name, 0.1) for name in names[:-1]] + [task(names[-1], 0.02)]
     assert claims.worst_coverage(records[:-1]) == {}
     assert claims.worst_coverage(records) == pytest.approx({0: 0.9})
-    assert claims.smallest_slack(records) == pytest.approx({0: 0.02})
+    assert claims.share_below_truth(records) == {0: 1.0}
+    high = task(names[0], -0.1)  # its interval begins above the truth
+    high.result["low"]["nwj"] = None  # refused, and so no claim
+    assert claims.share_below_truth([high, *records[1:]]) == pytest.approx({0: 39 / 40})
     assert claims.closer_than(records, "ksg") == pytest.approx({0: 0.2})
     assert claims.closer_than(records, "cca") == pytest.approx({0: -0.05})
 
@@ -336,11 +339,12 @@ def test_claims_about_negatives_and_sandwich():
         record({"kind": "negatives", "negatives": kind}, {"class_accuracy": a, "within_nats": w})
         for kind, a, w in (("all classes", 0.9, 0.1), ("same class", 0.6, 0.4))
     ]
-    records.append(record({"kind": "sandwich"}, {"lower": [1.0, 2.9], "upper": [5.0, 3.9]}))
+    bounds = {"lower": [1.0, 2.9], "upper": [5.0, 3.5]}
+    records.append(record({"kind": "sandwich", "sandwich_nats": 3.0}, bounds))
     found = {claim.id: claim.differences(records) for claim in claims.CLAIMS}
     assert found["negatives-decide-class"] == pytest.approx({0: 0.3})
     assert found["negatives-decide-detail"] == pytest.approx({0: 0.3})
-    assert found["sandwich-closes"] == pytest.approx({0: math.log(4)})
+    assert found["sandwich-closes"] == pytest.approx({0: math.log(2 / 0.5)})
 
 
 def test_evidence_stays_small(outcome):

@@ -146,9 +146,14 @@ def _show(
         made,
         f"Trained on {first.n_train} pairs, read on {first.n_test} others in batches of "
         f"{first.batch_size}.",
+        *(
+            ["InfoNCE's low end holds for the information itself, with 97.5 % confidence."]
+            if any(found.bound == "infonce" and found.interval for found in estimates)
+            else []
+        ),
         *noted,
     )
     if checks:
         console.show(
-            *(["Disagreement:", *(f"  {one}" for one in odd)] if odd else ["All of them agree."])
+            *(["Disagreement:", *(f"  {one}" for one in odd)] if odd else ["Nothing stands out."])
         )

@@ -6,6 +6,7 @@ Reference: [KSG] Kraskov, Stögbauer, Grassberger 2004, arXiv:cond-mat/0305641.
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 
 from sidle import seeding
@@ -54,48 +55,46 @@ def cross_checks(x: Array, y: Array, *, seed: int = 0) -> dict[str, float | None
 def disagreements(
     estimates: Sequence[Estimate], checks: Mapping[str, float | None] | None = None
 ) -> list[str]:
-    """Return what does not fit together, one sentence each; empty if all is well.
+    """Return what does not fit together, one sentence each; empty if nothing stands out.
 
-    Two rules. The largest low end of an interval among lower bounds is what the data show there is
-    at least; whatever claims to be close to I(X; Y) and reads less is too low. And a reading
-    without guarantee that lies far above all others (by more than 0.5 nats and by more than half)
-    is likely too high.
+    Two rules. InfoNCE's low end is what the data show there is at least: whatever claims to be
+    close to I(X; Y) and reads less, with its whole interval, is too low. And a reading far above
+    the median of all others (by more than 0.5 nats and by more than half) is likely too high; one
+    that has a guarantee as well, where its interval was refused.
 
     Args:
         estimates: of one I(X; Y).
         checks: what `cross_checks` returned.
     """
-    floors = {
-        one.bound: one.interval[0]
-        for one in estimates
-        if one.guarantee == "lower" and one.interval is not None
-    }
+    floor = max(
+        (e.interval[0] for e in estimates if e.bound == "infonce" and e.interval is not None),
+        default=0.0,
+    )
+    readings = {BOUNDS[one.bound].title: one.nats for one in estimates}
     highs = {
-        BOUNDS[one.bound].title: (one.nats if one.interval is None else one.interval[1], one.nats)
+        BOUNDS[one.bound].title: one.nats if one.interval is None else one.interval[1]
         for one in estimates
         if one.guarantee != "lower"
     }
-    titles = {"ksg": "KSG", "cca": "CCA"}
+    suspects = set(highs) | {BOUNDS[one.bound].title for one in estimates if one.interval is None}
     for name, nats in (checks or {}).items():
         if nats is not None:
-            highs[titles.get(name, name)] = (nats, nats)
-    found = []
-    if floors:
-        bound = max(floors, key=floors.__getitem__)
-        found += [
-            f"{title} reads {nats:.2f} nats, less than the {floors[bound]:.2f} nats that "
-            f"{BOUNDS[bound].title} shows there are at least."
-            for title, (high, nats) in highs.items()
-            if high < floors[bound]
-        ]
-    readings = {BOUNDS[one.bound].title: one.nats for one in estimates} | {
-        title: nats for title, (_, nats) in highs.items()
-    }
-    for title, (_, nats) in highs.items():
+            readings[name.upper()] = highs[name.upper()] = nats
+            suspects.add(name.upper())
+    found = [
+        f"{title} reads {readings[title]:.2f} nats, less than the {floor:.2f} nats that InfoNCE "
+        "shows there are at least."
+        for title, high in highs.items()
+        if floor > 0 and high < floor
+    ]
+    for title, nats in readings.items():
         others = [value for other, value in readings.items() if other != title]
-        if others and nats > max(others) + max(FAR_NATS, FAR_SHARE * abs(max(others))):
+        if title not in suspects or len(others) < 2:
+            continue
+        usual = statistics.median(others)
+        if nats > usual + max(FAR_NATS, FAR_SHARE * abs(usual)):
             found.append(
-                f"{title} reads {nats:.2f} nats, far above all others (at most {max(others):.2f}); "
-                "it is no bound, and likely too high."
+                f"{title} reads {nats:.2f} nats, far above the others (median {usual:.2f}); it is "
+                "likely too high."
             )
     return found

@@ -135,14 +135,15 @@ class _MaskedClassifier(nn.Module):
     def __init__(self, dim_x: int, dim_y: int, hidden: int, bins: int) -> None:
         super().__init__()
         self.dim_x, self.bins = dim_x, bins
-        # Hidden unit h may see x and the first degree_h columns of y: 0 to E - 1 in turn.
-        degree_H = torch.arange(hidden) % dim_y
+        # Hidden unit h may see x and the first degree_h columns of y: 0 to E - 1, evenly spread.
+        degree_H = torch.linspace(0, dim_y - 1, hidden).round().long()
         column_E = torch.arange(dim_y)
         self.register_buffer("before_HE", column_E < degree_H[:, None], persistent=False)
         self.register_buffer("before_EH", degree_H <= column_E[:, None], persistent=False)
         self.hidden = nn.Linear(dim_x + dim_y, hidden)
         self.logits = nn.Linear(hidden, dim_y * bins)
-        self.direct = nn.Linear(dim_x, dim_y * bins, bias=False) if dim_x else None
+        # Units that see no y are few where y has many columns: x gets a way of its own.
+        self.of_x = perceptron(dim_x, hidden, 1, dim_y * bins) if dim_x else None
 
     def forward(self, x_BD: Tensor, y_BE: Tensor, bins_BE: Tensor) -> Tensor:
         weight_HE = self.hidden.weight[:, self.dim_x :] * self.before_HE
@@ -150,8 +151,8 @@ class _MaskedClassifier(nn.Module):
         hidden_BH = functional.relu(hidden_BH + functional.linear(y_BE, weight_HE))
         mask = self.before_EH.repeat_interleave(self.bins, dim=0)
         logits = functional.linear(hidden_BH, self.logits.weight * mask, self.logits.bias)
-        if self.direct is not None:
-            logits = logits + self.direct(x_BD)
+        if self.of_x is not None:
+            logits = logits + self.of_x(x_BD)
         logits_BQE = logits.reshape(*y_BE.shape, self.bins).transpose(1, 2)
         return -functional.cross_entropy(logits_BQE, bins_BE, reduction="none").sum(-1)
 

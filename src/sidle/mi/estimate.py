@@ -144,11 +144,12 @@ def fit_and_read(
     chosen, build = _look_up(bound, BOUNDS, "bound"), critic
     if isinstance(build, str):
         build = _look_up(build, CRITICS, "critic")
-    if n_steps < 1 or not 0 < learning_rate < math.inf:
+    if not isinstance(n_steps, int) or n_steps < 1 or not 0 < learning_rate < math.inf:
         raise ArgumentError(
-            f"estimate: n_steps must be at least 1 and learning_rate above 0, got {n_steps} and "
-            f"{learning_rate}."
+            "estimate: n_steps must be an integer of at least 1 and learning_rate above 0, got "
+            f"{n_steps} and {learning_rate}."
         )
+    _check_device(device)
     K = default_batch_size(len(x_ND)) if batch_size is None else batch_size
     fewest = 3 if bound == "interpolated" else 2
     _check_rows(len(x_ND), K, fewest=fewest, chosen=batch_size is not None)
@@ -184,9 +185,21 @@ def _look_up(name: str, table: Mapping[str, T], what: str) -> T:
     return table[name]
 
 
+def _check_device(device: str | torch.device) -> None:
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ArgumentError(
+            f"estimate: device {str(device)!r} cannot be used here ({reason}). Use 'cpu'."
+        ) from error
+
+
 def _check_rows(n: int, K: int, *, fewest: int, chosen: bool) -> None:
-    if fewest > K:
-        raise ArgumentError(f"estimate: batch_size must be at least {fewest}, got {K}.")
+    if not isinstance(K, int) or fewest > K:
+        raise ArgumentError(
+            f"estimate: batch_size must be an integer of at least {fewest}, got {K}."
+        )
     if min(rows.sizes(n)) < K:
         needed = -(-100 * K // rows.VALIDATION_PERCENT)  # validation is the smallest part
         raise ArgumentError(

@@ -37,7 +37,7 @@ FEWEST_VALIDATION_BATCHES, MOST_VALIDATION_BATCHES = 16, 64
 # pairs' scores, the lower one so many nats below.
 CLIP_QUANTILES, CLIP_WIDTHS = (0.1, 0.25, 0.5, 0.75, 1.0), (0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)
 REFERENCE_ROWS = 256  # of y, by which a critic is normalised
-MOST_CONFIDENCE_BATCHES = 4096  # more would be slow and hardly narrower
+LARGEST_CONFIDENCE_BATCH = 256  # larger ones leave too few batches to win
 
 
 @final
@@ -112,10 +112,9 @@ class Fitted:
                 f"{self.bound.title}. Fit with bound='infonce' on more rows."
             )
         pair = _on_device(self.scale_x(x_ND), self.scale_y(y_NE), self.device)
-        low = reading.lower_confidence_bound(
+        return reading.lower_confidence_bound(
             self.network, pair, self.clip, seed=seeding.split(self.seed, "test")
         )
-        return max(low, 0.0)
 
 
 def fit(
@@ -253,11 +252,12 @@ def _choose_clip(
     together narrow the range of a value but make the critic a poorer one.
     """
     pair, _ = _validation(validation, K, seed)
-    sizes = {min(K, 2**power) for power in range(2, K.bit_length() + 1)}
+    most = min(K, LARGEST_CONFIDENCE_BATCH)
+    sizes = {min(most, 2**power) for power in range(2, most.bit_length() + 1)}
     best, highest = None, -math.inf
     for size in sorted(sizes):
-        n_batches = n_test // size
-        if not 2 <= n_batches <= MOST_CONFIDENCE_BATCHES:
+        n_batches = min(n_test // size, reading.MOST_CONFIDENCE_BATCHES)
+        if n_batches < 2:
             continue
         rows_1MK = rows.partitions(len(pair[0]), size, 1, seeding.split(seed, "clip", size))
         found = reading.normalised_scores(network, pair, rows_1MK, reference_RE)

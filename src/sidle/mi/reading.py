@@ -28,8 +28,11 @@ from sidle.mi.rows import Pair
 
 TEST_BATCHES = 64  # that a value is averaged over, by repeated partition where one has fewer
 CONFIDENCE_OF_ONE_END = 0.975
+MOST_CONFIDENCE_BATCHES = 4096  # more would be slow and hardly narrower
+MOST_TAIL_WEIGHTS = 2**22  # the shape of a tail needs no more
 SCORES_AT_ONCE = 2**20  # in memory, 8 MB
-NATS_BELOW_CEILING = 1.0  # closer than this, an estimate says more about K than about the data
+# Closer than both, an estimate says more about K than about the data.
+NATS_BELOW_CEILING, SHARE_OF_CEILING = 1.0, 0.7
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Estimate:
             is a lower confidence bound on I(X; Y) itself (97.5 %, valid at every sample size, never
             below 0 unless ``nats`` is). All other ends are those of a 95 % t-interval over
             disjoint test batches, for the expectation of the bound with this network and batch
-            size, not for I(X; Y).
+            size, not for I(X; Y); with a single batch, InfoNCE's high end is its ceiling.
         n_train: pairs the network was trained on.
         n_validation: pairs that chose the moment of training.
         n_test: pairs that were read.
@@ -163,17 +166,21 @@ def read(
     shape = _tail(network, bound, pair, rows_PMK[0], limit) if bound.exponential else None
     if shape is not None and shape > intervals.MEANINGFUL_PARETO_SHAPE:
         interval = None
-    if clip is not None and interval is not None:
+    if clip is not None:
         low = lower_confidence_bound(network, pair, clip, seed=seed)
-        interval = (min(max(low, 0.0), nats), interval[1])
+        # Without two batches of K there is no t-interval; log K is an upper end in any case.
+        high = math.log(K) if interval is None else interval[1]
+        interval = (min(low, nats), high)
     return Reading(nats, interval, shape)
 
 
 def lower_confidence_bound(network: nn.Module, pair: Pair, clip: Clip, *, seed: int) -> float:
-    """Return InfoNCE's 97.5 % lower confidence bound on I(X; Y), in nats; it may be negative."""
+    """Return InfoNCE's 97.5 % lower confidence bound on I(X; Y), in nats, at least 0 as I is."""
     rows_1MK = rows.partitions(len(pair[0]), clip.batch_size, 1, seeding.split(seed, "confidence"))
+    # Rows are in random order, so that the first batches are as good as any.
+    rows_1MK = rows_1MK[:, :MOST_CONFIDENCE_BATCHES]
     found = normalised_scores(network, pair, rows_1MK, clip.reference_RE)
-    return clip.lower_confidence_bound(clip.values(found))
+    return max(clip.lower_confidence_bound(clip.values(found)), 0.0)
 
 
 def values(
@@ -204,10 +211,14 @@ def normalised_scores(
 ) -> Iterator[Tensor]:
     """Yield `scores` less the log mean exp of those with the reference rows."""
     x_ND, _ = pair
+    rows_at_once = max(1, SCORES_AT_ONCE // len(reference_RE))
     for rows_MK, (scores_MKK, *_) in _outputs(network, pair, rows_PMK):
         # One row of x has one score with each reference row, whatever batch it is in.
-        scores_RR = network(x_ND[rows_MK.flatten()], reference_RE).double()
-        log_mean = scores_RR.logsumexp(dim=1) - math.log(len(reference_RE))
+        log_sums = [
+            _wide(network(x_ND[some], reference_RE)).logsumexp(dim=1)
+            for some in torch.split(rows_MK.flatten(), rows_at_once)
+        ]
+        log_mean = torch.cat(log_sums) - math.log(len(reference_RE))
         yield scores_MKK - log_mean.reshape(*rows_MK.shape, 1)
 
 
@@ -227,7 +238,9 @@ def notes(bound: Bound, reading: Reading, K: int, n_test: int) -> tuple[str, ...
             "give more rows or a smaller batch_size."
         )
     ceiling = bound.ceiling(K)
-    if ceiling is not None and reading.nats > ceiling - NATS_BELOW_CEILING:
+    if ceiling is not None and reading.nats > max(
+        ceiling - NATS_BELOW_CEILING, SHARE_OF_CEILING * ceiling
+    ):
         found.append(
             f"Close to the ceiling of {ceiling:.2f} nats: I(X; Y) may be much larger; a larger "
             "batch_size raises the ceiling."
@@ -250,8 +263,12 @@ def _outputs(
         else:
             alone = outputs(network, x_ND[rows_MK[0]], y_NE[rows_MK[0]])
             found = tuple(part[None] for part in alone)
-        # In float64, exp of a wild score is huge rather than infinite.
-        yield rows_MK, tuple(part.double() for part in found)
+        yield rows_MK, tuple(_wide(part) for part in found)
+
+
+def _wide(part: Tensor) -> Tensor:
+    """Return it in float64, where exp of a wild score is huge rather than infinite."""
+    return part.cpu().double()  # some devices have no float64
 
 
 def _shifted(bound: Bound, batches: tuple[Tensor, ...], limit: float) -> tuple[Tensor, ...]:
@@ -264,6 +281,7 @@ def _tail(
     network: nn.Module, bound: Bound, pair: Pair, rows_MK: Tensor, limit: float
 ) -> float | None:
     log_weights = []
+    rows_MK = rows_MK[: max(1, MOST_TAIL_WEIGHTS // rows_MK.shape[1] ** 2)]
     for _, batches in _outputs(network, pair, rows_MK[None]):
         scores_MKK, *more = _shifted(bound, batches, limit)
         if bound.name == "flo":  # its exponentials are relative to each row's f + u

@@ -82,9 +82,11 @@ class Outcome:
 def code_digest(module: str) -> str:
     """Return the digest of all code that decides the results of the study in ``module``.
 
-    How cells are run counts, how figures look does not.
+    How cells are run counts; what is made of their records again at any time, figures and claims,
+    does not.
     """
-    return provenance.code_digest(module, __name__, without=("sidle.report", f"{module}_figures"))
+    without = ("sidle.report", f"{module}_figures", f"{module}_claims")
+    return provenance.code_digest(module, __name__, without=without)
 
 
 def find_records(study: Study, cells: Sequence[Cell], places: Places) -> dict[str, Record]:

@@ -177,7 +177,7 @@ def _transform_figure(stairs: Sequence[Record]) -> Figure:
     levels = stairs[0]["levels"]
     traces = draw.reference_line(levels, levels, "truth")
     index = 0
-    for name in ("infonce", "js"):
+    for name in dict.fromkeys(r["bound"] for r in stairs if r["transform"] != "none"):
         for transform, words in _TRANSFORMS.items():
             rows = staircase(stairs, name, "mean", transform=transform)
             if rows:
