@@ -27,8 +27,11 @@ WIDTH, HEIGHT = 960, 420
 def bounds() -> dict[str, Any]:
     """Return what each bound reads, and beside it how much one batch varies, as one figure."""
     cells = study.cells(study.PRESETS["standard"])
-    places = execution.Places(ROOT / "runs", ROOT / "evidence")
+    # Only what is committed: no run of this machine.
+    places = execution.Places(ROOT / "no runs", ROOT / "evidence")
     records = list(execution.find_records(study.STUDY, cells, places).values())
+    if len(records) < len(cells):
+        raise SystemExit(f"evidence holds {len(records)} of {len(cells)} cells; run the study.")
     drawn = {figure.id: figure.plotly for figure in study.STUDY.figures(records)}
     left, right = drawn["estimates"], drawn["deviation-trained"]
     beside = [
@@ -39,7 +42,7 @@ def bounds() -> dict[str, Any]:
         "yaxis": left["layout"]["yaxis"] | {"range": [0, 14]},
         "xaxis2": right["layout"]["xaxis"] | {"domain": [0.55, 1.0], "anchor": "y2"},
         "yaxis2": right["layout"]["yaxis"] | {"anchor": "x2"},
-        "legend": {"orientation": "h", "y": -0.22},
+        "legend": {"orientation": "h", "x": 0.02, "y": -0.22},
         "margin": {"l": 60, "r": 20, "t": 20, "b": 90},
         "paper_bgcolor": "#ffffff",
         "template": draw.template("light"),
