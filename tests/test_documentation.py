@@ -127,3 +127,15 @@ def test_numbers_in_the_readme_come_from_committed_files():
     memory = re.search(r"plain: ([\d.]+) times", reader).group(1)
     assert f"{rate} MB/s, {ratio} times scikit-learn's reader" in readme
     assert f"peak memory of {memory} times" in readme.replace("\n", " ")
+    contrast = (ROOT / "benchmarks" / "results" / "contrast.md").read_text(encoding="utf-8")
+    large = re.search(r"\*\*Large\*\*: (\d+) MB", contrast).group(1)
+    faster, less = re.search(
+        r"CPC_audio's criterion.*?\(([\d.]+) times faster\), ([\d.]+) times", contrast
+    ).groups()
+    assert f"{large} MB above the inputs" in readme
+    assert f"{faster} times faster in {less} times less memory" in readme
+    staircase = (ROOT / "benchmarks" / "results" / "mi_staircase.md").read_text(encoding="utf-8")
+    share = re.search(r"One seed\*\* takes ([\d.]+) of torch-mist", staircase).group(1)
+    ten = re.search(r"Ten seeds\*\* take ([\d.]+) times", staircase).group(1)
+    assert f"takes {share} of torch-mist's time" in readme
+    assert f"side by side {ten} times one seed's" in readme
