@@ -299,11 +299,13 @@ def _tasks_figure(tasks: Sequence[Record]) -> Figure:
         "KSG": lambda record: record["ksg"],
         "CCA": lambda record: record["cca"],
     }
-    traces = draw.reference_line([0.0, 0.0], [next(iter(by_task)), list(by_task)[-1]], "truth")
+    traces: list[draw.Trace] = []
     for index, (name, reading) in enumerate(readings.items()):
         rows = [[reading(r) - r["truth"] for r in found] for found in by_task.values()]
         ends = _over_seeds(list(zip(*rows, strict=True)))
         traces += draw.interval_points(list(by_task), *ends, name, index, horizontal=True)
+    # Last, since categories stand in the order in which they are first named.
+    traces += draw.reference_line([0.0, 0.0], [next(iter(by_task)), list(by_task)[-1]], "truth")
     coverages = [record["coverage"] for record in tasks]
     return Figure(
         "tasks",
