@@ -20,6 +20,14 @@ from sidle.mi.bounds import (
 )
 from sidle.mi.classical import cca, ksg
 from sidle.mi.conditionals import AutoregressiveClassifier, GaussianConditional
+from sidle.mi.contrast import (
+    Contrast,
+    InfoNCELoss,
+    backward_through_encoders,
+    info_nce,
+    info_nce_with_negatives,
+    info_nce_with_sampler,
+)
 from sidle.mi.critics import (
     CRITICS,
     BaselineCritic,
@@ -44,6 +52,7 @@ from sidle.mi.estimator import MutualInformationEstimator
 from sidle.mi.guarantees import BOUNDS, Bound
 from sidle.mi.problems import CorrelatedGaussians, Staircase
 from sidle.mi.reading import Estimate
+from sidle.mi.stacked import StackedSeparableCritic, stack, staircase_batches
 
 __all__ = [
     "BEYOND_NORMAL",
@@ -54,15 +63,19 @@ __all__ = [
     "BilinearCritic",
     "Bound",
     "ConcatenatedCritic",
+    "Contrast",
     "CorrelatedGaussians",
     "Estimate",
     "FenchelCritic",
     "GaussianConditional",
+    "InfoNCELoss",
     "MovingAverageCritic",
     "MutualInformationEstimator",
     "OptimalCritic",
     "SeparableCritic",
+    "StackedSeparableCritic",
     "Staircase",
+    "backward_through_encoders",
     "barber_agakov_bound",
     "cca",
     "club_estimate",
@@ -73,6 +86,9 @@ __all__ = [
     "estimate",
     "estimate_all",
     "flo_bound",
+    "info_nce",
+    "info_nce_with_negatives",
+    "info_nce_with_sampler",
     "infonce_bound",
     "interpolated_bound",
     "js_bound",
@@ -83,6 +99,8 @@ __all__ = [
     "njee_estimate",
     "nwj_bound",
     "smile_estimate",
+    "stack",
+    "staircase_batches",
     "structured_lower_bound",
     "tuba_bound",
     "unnormalized_barber_agakov_bound",
