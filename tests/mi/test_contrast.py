@@ -14,7 +14,6 @@ from sidle.errors import ArgumentError, ShapeError
 from sidle.mi.bounds import infonce_bound
 from sidle.mi.contrast import (
     InfoNCELoss,
-    backward_through_encoders,
     info_nce,
     info_nce_with_negatives,
     info_nce_with_sampler,
@@ -367,45 +366,6 @@ def test_module_is_the_one_proposed_for_torch(reduction):
     torch.testing.assert_close(loss(query, positive_key=positive, negative_keys=KEY), expected)
 
 
-@pytest.mark.parametrize("chunk_rows", [1, 5, 100])
-def test_gradient_caching_equals_one_batch(chunk_rows):
-    def encoders():
-        with seeding.scope(0):
-            return torch.nn.Linear(D, 4).double(), torch.nn.Linear(D, 4).double()
-
-    def loss(query, key):
-        return info_nce(query, key, symmetric=True).loss
-
-    one, other = encoders()
-    expected = loss(one(QUERY), other(KEY[:N]))
-    expected.backward()
-    cached = encoders()
-    pairs = list(zip(cached, (QUERY, KEY[:N]), strict=True))
-    found = backward_through_encoders(pairs, loss, chunk_rows=chunk_rows)
-    torch.testing.assert_close(found, expected.detach())
-    for module, original in zip(cached, (one, other), strict=True):
-        torch.testing.assert_close(module.weight.grad, original.weight.grad)
-        torch.testing.assert_close(module.bias.grad, original.bias.grad)
-
-
-def test_gradient_caching_drops_the_same_units_twice():
-    with seeding.scope(0):
-        encoder = torch.nn.Sequential(torch.nn.Dropout(0.5), torch.nn.Linear(D, 4)).double()
-        seen = []
-        encoder[0].register_forward_hook(lambda m, i, o: seen.append(o.detach().clone()))
-        before = torch.get_rng_state()
-        backward_through_encoders([(encoder, QUERY)], lambda q: info_nce(q, q).loss, chunk_rows=5)
-        first = torch.get_rng_state()
-        chunks = math.ceil(N / 5)
-        for without_graph, with_graph in zip(seen[:chunks], seen[chunks:], strict=True):
-            assert torch.equal(without_graph, with_graph)
-        # As many random numbers were used as one encoding takes.
-        torch.set_rng_state(before)
-        for chunk in torch.split(QUERY, 5):
-            encoder(chunk)
-        assert torch.equal(torch.get_rng_state(), first)
-
-
 INDEX = torch.zeros(N, P, dtype=torch.int64)
 
 
@@ -457,16 +417,6 @@ INDEX = torch.zeros(N, P, dtype=torch.int64)
         ),
         (lambda: InfoNCELoss(temperature=-1.0), ArgumentError, r"got -1"),
         (lambda: InfoNCELoss()(QUERY, KEY), ShapeError, r"one shape \(N, D\)"),
-        (
-            lambda: backward_through_encoders([], lambda: 0, chunk_rows=1),
-            ArgumentError,
-            r"0 encoders",
-        ),
-        (
-            lambda: backward_through_encoders([(lambda x: x, QUERY)], lambda q: q, chunk_rows=1),
-            ShapeError,
-            r"must return a scalar",
-        ),
     ],
 )
 def test_bad_input_is_refused_with_a_reason(call, error, said):

@@ -148,12 +148,15 @@ def test_figures_or_claims_that_fail_do_not_take_the_results_with_them(places):
     assert json.loads(path.read_text())["figures"] == []
 
 
-def test_code_digest_counts_how_cells_run_and_not_how_figures_look():
+def test_code_digest_counts_how_cells_run_and_not_what_is_made_of_records():
     names = provenance.closure("sidle.studies.mutual_information", ("sidle.report",))
     assert "sidle.mi.bounds" in names
     assert not any(name.startswith("sidle.report") for name in names)
     parts = ("sidle.studies.mutual_information", "sidle.studies.execution")
-    without = ("sidle.report", "sidle.studies.mutual_information_figures")
+    assert "sidle.studies.mutual_information_cells" in names
+    made_of_records = {f"{parts[0]}_figures", f"{parts[0]}_claims"}
+    assert made_of_records <= set(names)
+    without = ("sidle.report", *sorted(made_of_records))
     expected = provenance.code_digest(*parts, without=without)
     assert execution.code_digest(parts[0]) == expected
     assert provenance.code_digest(parts[0], without=without) != expected

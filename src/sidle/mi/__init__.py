@@ -23,7 +23,6 @@ from sidle.mi.conditionals import AutoregressiveClassifier, GaussianConditional
 from sidle.mi.contrast import (
     Contrast,
     InfoNCELoss,
-    backward_through_encoders,
     info_nce,
     info_nce_with_negatives,
     info_nce_with_sampler,
@@ -49,6 +48,7 @@ from sidle.mi.densities import (
 )
 from sidle.mi.estimate import default_batch_size, estimate, estimate_all
 from sidle.mi.estimator import MutualInformationEstimator
+from sidle.mi.gradient_cache import backward_through_encoders
 from sidle.mi.guarantees import BOUNDS, Bound
 from sidle.mi.problems import CorrelatedGaussians, Staircase
 from sidle.mi.reading import Estimate

@@ -9,8 +9,9 @@ Every query q_i is to be told which of K candidates is its positive: the loss is
 - `info_nce_with_negatives`: each row brings its own negatives, which several queries may share
   (steps of CPC);
 - `info_nce_with_sampler`: negatives drawn from a pool, importance-weighted; not a bound;
-- `InfoNCELoss`: the module proposed for `torch.nn`;
-- `backward_through_encoders`: a batch larger than memory, through encoders, exactly.
+- `InfoNCELoss`: the module proposed for `torch.nn`.
+
+A batch larger than the encoders' memory goes through `sidle.mi.gradient_cache`.
 
 log K minus a loss is the InfoNCE bound on the information between queries and keys, in nats
 (`sidle.mi.bounds.infonce_bound`), with ceiling log K.
@@ -18,14 +19,13 @@ log K minus a loss is the InfoNCE bound on the information between queries and k
 Letters: N = queries; M = keys; D = dimensions; Q = positives of a query; S = queries that share
 negatives; P = negatives of a query.
 References: [CPC] van den Oord et al. 2018, arXiv:1807.03748. [CLIP] Radford et al. 2021,
-arXiv:2103.00020. [CACHE] Gao et al. 2021, arXiv:2101.06983. [BS] Bengio & Senecal 2008, IEEE
+arXiv:2103.00020. [BS] Bengio & Senecal 2008, IEEE
 Trans. Neural Networks 19(4).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypedDict, final
 
@@ -34,6 +34,13 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from sidle.errors import ArgumentError, ShapeError
+from sidle.mi.candidates import (
+    allowed_negatives,
+    check_index,
+    check_negatives,
+    count_candidates,
+    places_of_positives,
+)
 from sidle.mi.chunked import Keys, one_pass, one_pass_own, two_passes
 from sidle.mi.guarantees import Guarantee
 
@@ -136,16 +143,16 @@ def info_nce(
         )
     flat_ND = query.reshape(-1, query.shape[-1])
     N, M = len(flat_ND), len(key_MD)
-    index_NQ, valid_NQ = _positives(function, positive, lead, M, flat_ND.device)
+    index_NQ, valid_NQ = places_of_positives(function, positive, lead, M, flat_ND.device)
     if symmetric and (N != M or positive is not None):
         raise ArgumentError(
             f"{function}: symmetric needs as many queries as keys, query i with key i, got {N} "
             f"queries and {M} keys{' and positives' if positive is not None else ''}."
         )
-    allowed = _allowed(function, mask_NM, groups, N, M)
+    allowed = allowed_negatives(function, mask_NM, groups, N, M)
     keys = Keys(_rows(chunk_rows, M, flat_ND), index_NQ, allowed)
     scores_NQ = torch.einsum("nd,nqd->nq", flat_ND, key_MD[index_NQ])
-    n_candidates_NQ = _candidates(keys, index_NQ, N, M)
+    n_candidates_NQ = count_candidates(keys, index_NQ, N, M)
     shape = lead if positive is None or positive.shape == lead else index_NQ.shape
     if symmetric:
         loss_NQ, loss_M, hits_NQ = two_passes(flat_ND, key_MD, scores_NQ, keys, columns=True)
@@ -204,7 +211,7 @@ def info_nce_with_negatives(
             f"{tuple(query.shape)} and {tuple(positive.shape)}."
         )
     shared = pool_MD is None and negatives.ndim == 2
-    _check_negatives(function, negatives, pool_MD, mask_NP, query.shape)
+    check_negatives(function, negatives, pool_MD, mask_NP, query.shape)
     query, source = _prepared(
         function, query, negatives if pool_MD is None else pool_MD, temperature, cosine
     )
@@ -291,7 +298,7 @@ def info_nce_with_sampler(
             f"{function}: query_ND must have shape (N, D) and positive_N (N,), got "
             f"{tuple(query_ND.shape)} and {tuple(positive_N.shape)}."
         )
-    _check_index(function, "positive_N", positive_N, M)
+    check_index(function, "positive_N", positive_N, M)
     if n_negatives < 1:
         raise ArgumentError(f"{function}: n_negatives must be at least 1, got {n_negatives}.")
     index_P, log_probability_P = sampler.sample(n_negatives, generator)
@@ -300,7 +307,7 @@ def info_nce_with_sampler(
             f"{function}: the sampler must return two tensors of shape ({n_negatives},), got "
             f"{tuple(index_P.shape)} and {tuple(log_probability_P.shape)}."
         )
-    _check_index(function, "the sampler's indices", index_P, M)
+    check_index(function, "the sampler's indices", index_P, M)
     index_P, positive_N = index_P.to(query_ND.device), positive_N.to(query_ND.device)
     bias_P = -(log_probability_P.to(query_ND) + math.log(n_negatives))
     keys = Keys(
@@ -373,85 +380,6 @@ class InfoNCELoss(nn.Module):
         return info_nce_with_negatives(query, positive_key, negative_keys, **settings).loss
 
 
-def backward_through_encoders(
-    encoders: Sequence[tuple[Callable[[Tensor], Tensor], Tensor]],
-    loss: Callable[..., Tensor],
-    *,
-    chunk_rows: int,
-) -> Tensor:
-    """Compute a loss over a large batch, and its gradients in the encoders' parameters [CACHE].
-
-    Inputs are encoded in chunks without a graph; the loss gives the gradient of every encoding;
-    then each chunk is encoded again with a graph, which takes that gradient on. Exact: random
-    states are restored, so that dropout drops the same. Layers that look across the batch (batch
-    normalisation in training mode) see chunks, twice.
-
-    Args:
-        encoders: pairs of an encoder and its inputs, whose first dimension is the batch.
-        loss: takes one tensor of encodings for each encoder; returns a scalar.
-        chunk_rows: inputs encoded at a time, at least 1.
-
-    Returns:
-        The loss, detached.
-
-    Raises:
-        ArgumentError: ``chunk_rows`` is below 1, or there are no encoders.
-        ShapeError: the loss is no scalar.
-    """
-    if chunk_rows < 1 or not encoders:
-        raise ArgumentError(
-            "backward_through_encoders: expected an encoder and chunk_rows >= 1, got "
-            f"{len(encoders)} encoders and {chunk_rows}."
-        )
-    states: list[list[_RandomState]] = []
-    encoded: list[Tensor] = []
-    with torch.no_grad():
-        for encode, inputs in encoders:
-            parts = []
-            states.append([])
-            for chunk in torch.split(inputs, chunk_rows):
-                states[-1].append(_RandomState(inputs.device))
-                parts.append(encode(chunk))
-            encoded.append(torch.cat(parts).requires_grad_())
-    value = loss(*encoded)
-    if value.ndim != 0:
-        raise ShapeError(
-            f"backward_through_encoders: loss must return a scalar, got {tuple(value.shape)}."
-        )
-    value.backward()  # type: ignore[no-untyped-call]
-    after = _RandomState(encoders[0][1].device)
-    for (encode, inputs), before, whole in zip(encoders, states, encoded, strict=True):
-        if whole.grad is None:
-            continue
-        chunks = zip(
-            torch.split(inputs, chunk_rows),
-            torch.split(whole.grad, chunk_rows),
-            before,
-            strict=True,
-        )
-        for chunk, gradient, state in chunks:
-            state.restore()
-            encode(chunk).backward(gradient)  # type: ignore[no-untyped-call]
-    after.restore()
-    return value.detach()
-
-
-@final
-class _RandomState:
-    """The state of torch's global generators, of the CPU and of a device."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._cpu = torch.get_rng_state()
-        self._device = device
-        self._cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-
-    def restore(self) -> None:
-        """Put the state back."""
-        torch.set_rng_state(self._cpu)
-        if self._cuda is not None:
-            torch.cuda.set_rng_state(self._cuda, self._device)
-
-
 def _prepared(
     function: str, query: Tensor, key: Tensor, temperature: float | Tensor, cosine: bool
 ) -> tuple[Tensor, Tensor]:
@@ -480,80 +408,6 @@ def _prepared(
     return query / temperature, key
 
 
-def _positives(
-    function: str, positive: Tensor | None, lead: torch.Size, M: int, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Return the places of the positives, shape (N, Q), and which of them are not filling."""
-    N = lead.numel()
-    if positive is None:
-        if lead[-1] > M:
-            raise ShapeError(
-                f"{function}: key i belongs to query i, but there are {lead[-1]} queries and only "
-                f"{M} keys. Give positive."
-            )
-        index_N1 = torch.arange(lead[-1], device=device).expand(lead).reshape(N, 1)
-        return index_N1, torch.ones_like(index_N1, dtype=torch.bool)
-    if (
-        positive.dtype != torch.int64
-        or positive.shape[: len(lead)] != lead
-        or (positive.ndim > len(lead) + 1)
-    ):
-        raise ShapeError(
-            f"{function}: positive must be int64 of shape {tuple(lead)}, or with one dimension "
-            f"more for several, got {positive.dtype} {tuple(positive.shape)}."
-        )
-    index_NQ = positive.to(device).reshape(N, -1)
-    valid_NQ = index_NQ >= 0
-    if index_NQ.max() >= M or index_NQ.min() < -1 or not bool(valid_NQ[:, 0].all()):
-        raise ArgumentError(
-            f"{function}: positive must lie in [0, {M}), -1 filling up rows from the second place "
-            f"on, got {int(index_NQ.min())} to {int(index_NQ.max())}."
-        )
-    # A place that only fills up repeats the first: excluded twice, weighted zero.
-    return torch.where(valid_NQ, index_NQ, index_NQ[:, :1]), valid_NQ
-
-
-def _allowed(
-    function: str,
-    mask_NM: Tensor | None,
-    groups: tuple[Tensor, Tensor] | None,
-    N: int,
-    M: int,
-) -> Callable[[slice], Tensor] | None:
-    if mask_NM is not None and (mask_NM.shape != (N, M) or mask_NM.dtype != torch.bool):
-        raise ShapeError(
-            f"{function}: mask_NM must be bool of shape ({N}, {M}), got {mask_NM.dtype} "
-            f"{tuple(mask_NM.shape)}."
-        )
-    if groups is None:
-        return None if mask_NM is None else lambda rows: mask_NM[rows]
-    query_N, key_M = groups
-    if query_N.shape != (N,) or key_M.shape != (M,):
-        raise ShapeError(
-            f"{function}: groups must have shapes ({N},) and ({M},), got {tuple(query_N.shape)} "
-            f"and {tuple(key_M.shape)}."
-        )
-
-    def allowed(rows: slice) -> Tensor:
-        others_RM = query_N[rows, None] != key_M
-        return others_RM if mask_NM is None else others_RM & mask_NM[rows]
-
-    return allowed
-
-
-def _candidates(keys: Keys, index_NQ: Tensor, N: int, M: int) -> Tensor:
-    """Return how many candidates each positive has, itself included; shape (N, Q)."""
-    if keys.allowed is None:
-        sorted_NQ = index_NQ.sort(dim=1).values
-        distinct_N = 1 + (sorted_NQ[:, 1:] != sorted_NQ[:, :-1]).sum(1)
-        return (M - distinct_N + 1)[:, None].expand(index_NQ.shape)
-    counts = []
-    for rows in keys.chunks(N):
-        allowed_RM = keys.allowed(rows).clone().scatter_(1, index_NQ[rows], False)
-        counts.append(allowed_RM.sum(1))
-    return (torch.cat(counts) + 1)[:, None].expand(index_NQ.shape)
-
-
 def _weights(valid: Tensor, reduction: Reduction, like: Tensor) -> Tensor:
     if reduction not in ("mean", "sum"):
         raise ArgumentError(f"reduction must be one of mean, sum, none, got {reduction!r}.")
@@ -571,34 +425,3 @@ def _rows(chosen: int | None, columns: int, like: Tensor) -> int:
     if chosen is not None and chosen < 1:
         raise ArgumentError(f"chunk_rows must be at least 1, got {chosen}.")
     return chosen or max(1, CHUNK_BYTES // (columns * like.element_size()))
-
-
-def _check_negatives(
-    function: str,
-    negatives: Tensor,
-    pool_MD: Tensor | None,
-    mask_NP: Tensor | None,
-    query: torch.Size,
-) -> None:
-    N, D = query[-2:]
-    shared = pool_MD is None and negatives.ndim == 2
-    own = negatives.ndim == (3 if pool_MD is None else 2) and len(negatives) == N
-    if not (shared or own) or (pool_MD is None and negatives.shape[-1] != D):
-        wanted = f"({N}, P, {D}) or (M, {D})" if pool_MD is None else f"({N}, P)"
-        raise ShapeError(
-            f"{function}: negatives must have shape {wanted}, got {tuple(negatives.shape)}."
-        )
-    if pool_MD is not None:
-        _check_index(function, "negatives", negatives, len(pool_MD))
-    if mask_NP is None:
-        return
-    if shared or mask_NP.shape != negatives.shape[:2] or mask_NP.dtype != torch.bool:
-        raise ShapeError(
-            f"{function}: mask_NP must be bool of shape (N, P), one for each negative of each row, "
-            f"got {mask_NP.dtype} {tuple(mask_NP.shape)}."
-        )
-
-
-def _check_index(function: str, name: str, index: Tensor, M: int) -> None:
-    if index.dtype != torch.int64 or index.numel() == 0 or index.min() < 0 or index.max() >= M:
-        raise ArgumentError(f"{function}: {name} must be int64 in [0, {M}), got {index.dtype}.")
