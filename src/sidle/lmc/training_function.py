@@ -25,6 +25,10 @@ mask
     used for dense networks alone needs no such parameter. With torch's optimisers one line does
     it: ``if mask is not None: mask.hold(model, optimizer)``. Any other training may set
     ``mask.apply`` after every step. Weights that revive are found, and refused by name.
+run
+    A `sidle.runs.Run`, passed by keyword to functions that have such a parameter, where the
+    stretch is kept in a folder (`sidle.lmc.stretches`). Given to `sidle.training.fit`, it lets a
+    killed training go on from its last checkpoint; without it the stretch begins anew.
 
 Letters: T = the last step; k = a step to which training is rewound or at which it is forked.
 """
@@ -45,6 +49,7 @@ from torch import Tensor
 from sidle import seeding, storage
 from sidle.errors import ArgumentError, NonFiniteError
 from sidle.lmc.masks import Mask
+from sidle.runs import Run
 
 State = Mapping[str, Any]
 
@@ -65,6 +70,7 @@ def train(
     seed: int,
     *,
     mask: Mask | None = None,
+    run: Run | None = None,
 ) -> dict[str, Any]:
     """Call ``train_fn`` as the room's contract says, and check what it returns.
 
@@ -76,6 +82,7 @@ def train(
         stop: at least ``start``; where they are equal the (masked) state is returned untrained.
         seed: names the noise of this stretch.
         mask: which weights are kept; None trains the dense network.
+        run: handed to ``train_fn`` if that takes a ``run``.
 
     Returns:
         The tree at step ``stop``, in memory of its own.
@@ -88,17 +95,18 @@ def train(
     if not 0 <= start <= stop:
         raise ArgumentError(f"train: expected 0 <= start <= stop, got {start} and {stop}.")
     given = weights(state)
+    keywords: dict[str, Any] = {}
     if mask is not None:
         check_takes_mask(train_fn)
         given = mask.apply(given)
+        keywords["mask"] = mask
+    if run is not None and _takes(train_fn, "run"):
+        keywords["run"] = run
     handed: dict[str, Any] = copied(with_weights(state, given))
     if start == stop:
         return handed
     with seeding.scope(seed):
-        if mask is None:
-            returned = train_fn(handed, start, stop, seed)
-        else:
-            returned = cast(Any, train_fn)(handed, start, stop, seed, mask=mask)
+        returned = cast(Any, train_fn)(handed, start, stop, seed, **keywords)
     if not isinstance(returned, Mapping):
         raise ArgumentError(
             f"{name_of(train_fn)} must return the state at step {stop} as a dictionary, got "
@@ -173,15 +181,7 @@ def check_takes_mask(train_fn: TrainingFunction) -> None:
     Raises:
         ArgumentError: it has no such parameter.
     """
-    try:
-        parameters = inspect.signature(train_fn).parameters
-    except (TypeError, ValueError):  # a function written in C need not tell
-        return
-    takes_all = any(item.kind is inspect.Parameter.VAR_KEYWORD for item in parameters.values())
-    named = "mask" in parameters and (
-        parameters["mask"].kind is not inspect.Parameter.POSITIONAL_ONLY
-    )
-    if not named and not takes_all:
+    if not _takes(train_fn, "mask"):
         raise ArgumentError(
             f"{name_of(train_fn)} is to train a pruned network, but takes no `mask`. Give it a "
             "parameter mask=None, and hold the weights with mask.hold(model, optimizer)."
@@ -193,6 +193,18 @@ def name_of(train_fn: Any) -> str:
     while isinstance(train_fn, functools.partial):
         train_fn = train_fn.func
     return f"The training function '{getattr(train_fn, '__qualname__', type(train_fn).__name__)}'"
+
+
+def _takes(train_fn: TrainingFunction, name: str) -> bool:
+    try:
+        parameters = inspect.signature(train_fn).parameters.values()
+    except (TypeError, ValueError):  # a function written in C need not tell
+        return False
+    return any(
+        item.kind is inspect.Parameter.VAR_KEYWORD
+        or (item.name == name and item.kind is not inspect.Parameter.POSITIONAL_ONLY)
+        for item in parameters
+    )
 
 
 def _check_returned(
