@@ -348,7 +348,7 @@ def test_interpolated_ends_are_nwj_and_infonce():
 
 
 @pytest.mark.parametrize("alpha", [0.01, 0.3, 1.0])
-def test_interpolated_ceiling_holds_in_expectation_and_by_1_more_for_a_batch(alpha):
+def test_interpolated_never_exceeds_its_ceiling(alpha):
     B = 8
     K = B - 1
     perfect_BB = torch.full((B, B), -1e3, dtype=torch.float64)
@@ -360,8 +360,22 @@ def test_interpolated_ceiling_holds_in_expectation_and_by_1_more_for_a_batch(alp
         interpolated_bound(5 * random_scores(B, seed=s) + perfect_BB / 100, alpha) <= most + 1e-9
         for s in range(20)
     )
-    bound = BOUNDS["interpolated"]
-    assert bound.ceiling(B) == pytest.approx(math.log(K / 0.01))
+    assert BOUNDS["interpolated"].ceiling(B) == pytest.approx(1 + math.log(K / 0.01))
+
+
+@pytest.mark.parametrize(("alpha", "log_q"), [(0.01, 1.0), (0.5, 10.0)])
+def test_interpolated_reads_more_than_log_k_over_alpha_in_expectation(alpha, log_q):
+    # y = x, one of 100,000 letters: 11.5 nats. Product pairs are worth nothing beside q, and so
+    # next to nothing is taken off a joint pair's 1 + log(K / alpha).
+    letters, B, batches = 100_000, 8, 500
+    x_MB = torch.randint(letters, (batches, B), generator=seeding.torch_generator(0))
+    same_MBB = x_MB[:, :, None] == x_MB[:, None, :]
+    scores_MBB = torch.where(same_MBB, 40.0, -40.0).double()
+    values_M = interpolated_bound(scores_MBB, alpha, log_q)
+    error = values_M.std().item() / math.sqrt(batches)
+    mean, published = values_M.mean().item(), math.log((B - 1) / alpha)
+    assert published + 0.8 < mean - 4 * error
+    assert mean <= 1 + published + 1e-9 < math.log(letters)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -46,7 +46,9 @@ def infonce_bound(
         scores_BC: critic scores, shape (..., B, C), floating point, at least two of them.
         positives_BC: bool, shape (..., B, C), which pairs are joint; None: row i with column i.
             Each is contrasted with the product pairs alone, not with the others of its row.
-        mask_BC: bool, shape (..., B, C), which pairs may be product pairs; None: all.
+        mask_BC: bool, shape (..., B, C), which pairs may be product pairs; None: all. Masked for
+            what they hold (those alike left out, say), the rest are no independent draws any more,
+            and the reading is no bound.
 
     Returns:
         Shape (...,), at most the mean of log K (log C without further arguments), unchanged by any
@@ -277,8 +279,9 @@ def interpolated_bound(
         log_baseline_B: log q(x_i), shape (..., B), or one number.
 
     Returns:
-        Shape (...,). In expectation a lower bound of at most log(K / alpha); one batch may reach
-        1 + log(K / alpha).
+        Shape (...,), at most 1 + log(K / alpha), for alpha = 1 at most log K. In expectation a
+        lower bound. ([VBMI] gives log(K / alpha) as the most it can read in expectation. That takes
+        the mean of exp(f) / b to be 1; it is so for alpha = 1, else it may come close to 0.)
 
     Raises:
         ShapeError: the scores are no such matrix, or the baseline has another shape.

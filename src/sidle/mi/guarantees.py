@@ -27,7 +27,7 @@ from sidle.mi.critics import BaselineCritic, FenchelCritic, MovingAverageCritic
 Guarantee = Literal["lower", "upper", "none"]
 CriticBuilder = Callable[[int, int], nn.Module]
 
-# Of the published continuum, alpha near 0 keeps the ceiling log(K / alpha) out of the way.
+# Of the published continuum, alpha near 0 keeps the ceiling 1 + log(K / alpha) out of the way.
 ALPHA = 0.01
 
 
@@ -132,7 +132,7 @@ def _no_ceiling(batch_size: int) -> None:
 
 
 def _interpolated_ceiling(batch_size: int) -> float:
-    return math.log((batch_size - 1) / ALPHA)
+    return 1 + math.log((batch_size - 1) / ALPHA)
 
 
 _interpolated = functools.partial(bounds.interpolated_bound, alpha=ALPHA)
