@@ -32,6 +32,7 @@ WEIGHT = draw(N, seed=2)
 OWN = torch.arange(N)[:, None]
 MASK = draw(N, M, seed=3) < 0
 MASK[3] = False  # a query without negatives
+INDEX = torch.zeros(N, P, dtype=torch.int64)
 
 
 def gradients(function, tensors):
@@ -221,6 +222,42 @@ def test_negatives_that_all_rows_share(reduction):
     assert_same(chunked, dense, QUERY, draw(N, D, seed=9), KEY)
 
 
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+@needs_cuda
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda q, k: info_nce(q, k, chunk_rows=4),
+        lambda q, k: info_nce(q, k, chunk_rows=4, reduction="none"),
+        lambda q, k: info_nce(q, k[:N], chunk_rows=4, symmetric=True, cosine=True),
+        lambda q, k: info_nce(q, k, mask_NM=MASK.to(q.device), chunk_rows=4),
+        lambda q, k: info_nce(q, k, positive=torch.arange(2 * N).reshape(N, 2) % M),
+        lambda q, k: info_nce_with_negatives(q, k[:N], INDEX, pool_MD=k, chunk_rows=4),
+        lambda q, k: info_nce_with_negatives(q, k[:N], k),
+        lambda q, k: info_nce_with_sampler(
+            q, k, torch.arange(N), Uniform(torch.ones(M) / M), 9, seeding.torch_generator(0)
+        ),
+    ],
+    ids=["mean", "none", "symmetric", "masked", "positives", "pool", "shared", "sampler"],
+)
+def test_a_gpu_gives_what_the_cpu_gives(call):
+    sides = [], []
+    for device, side in zip(("cpu", "cuda"), sides, strict=True):
+        found = []
+
+        def loss(query, key, found=found):
+            found.append(call(query, key))
+            return found[0].loss.sum()
+
+        tensors = QUERY.to(device), KEY.to(device)
+        side.extend(part.cpu() for part in gradients(loss, tensors))
+        side.extend(torch.tensor(value) for value in (found[0].bound, found[0].accuracy))
+    for one, other in zip(*sides, strict=True):
+        torch.testing.assert_close(other, one, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("frozen", [0, 1])
 def test_one_side_without_gradient(frozen):
     sides = [QUERY.clone(), KEY.clone()]
@@ -269,6 +306,36 @@ def test_bound_ceiling_and_accuracy_are_those_of_the_matrix():
     alone = MASK.clone()
     alone[OWN, OWN] = False
     assert masked.n_candidates.tolist() == (alone.sum(1) + 1).tolist()
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_symmetric_bound_is_the_mean_of_both_directions(masked):
+    key = KEY[:N]
+    mask = MASK[:, :N] if masked else None
+    back = None if mask is None else mask.T
+    found = info_nce(QUERY, key, symmetric=True, mask_NM=mask, chunk_rows=4)
+    sides = info_nce(QUERY, key, mask_NM=mask), info_nce(key, QUERY, mask_NM=back)
+    assert found.bound == pytest.approx(sum(side.bound for side in sides) / 2, abs=1e-12)
+    assert found.n_candidates.tolist() == [side.n_candidates.tolist() for side in sides]
+    # Scores that know nothing read nothing, however uneven the mask.
+    assert info_nce(0 * QUERY, key, symmetric=True, mask_NM=mask).bound == pytest.approx(0)
+
+
+def test_negatives_picked_for_what_they_are_make_no_bound():
+    # x and y both are one of two letters, the same: log 2 nats.
+    letter = torch.arange(40) % 2
+    code = 50 * functional.one_hot(letter).double()
+    plain = info_nce(code, code)
+    assert plain.guarantee == "lower"
+    assert plain.bound == pytest.approx(math.log(2))
+    for settings in ({"groups": (letter, letter)}, {"mask_NM": letter[:, None] != letter}):
+        found = info_nce(code, code, **settings)
+        assert found.bound > 3 > math.log(2)
+        assert found.guarantee == "none"
+    own = torch.zeros(40, 3, 2, dtype=torch.float64)
+    assert info_nce_with_negatives(code, code, own).guarantee == "lower"
+    mask = torch.ones(40, 3, dtype=torch.bool)
+    assert info_nce_with_negatives(code, code, own, mask_NP=mask).guarantee == "none"
 
 
 @pytest.mark.parametrize("settings", [{}, {"reduction": "none"}, {"symmetric": True}])
@@ -364,9 +431,6 @@ def test_module_is_the_one_proposed_for_torch(reduction):
         scores, torch.zeros(N, dtype=torch.int64), reduction=reduction
     )
     torch.testing.assert_close(loss(query, positive_key=positive, negative_keys=KEY), expected)
-
-
-INDEX = torch.zeros(N, P, dtype=torch.int64)
 
 
 @pytest.mark.parametrize(

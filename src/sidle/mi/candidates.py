@@ -76,17 +76,24 @@ def allowed_negatives(
     return allowed
 
 
-def count_candidates(keys: Keys, index_NQ: Tensor, N: int, M: int) -> Tensor:
-    """Return how many candidates each positive has, itself included; shape (N, Q)."""
+def count_candidates(keys: Keys, index_NQ: Tensor, N: int, M: int) -> tuple[Tensor, Tensor]:
+    """Return how many candidates positives have, themselves included.
+
+    Returns:
+        Keys that each positive is among, shape (N, Q); queries that each key may be asked for by,
+        shape (M,), where key i is the positive of query i alone.
+    """
     if keys.allowed is None:
         sorted_NQ = index_NQ.sort(dim=1).values
         distinct_N = 1 + (sorted_NQ[:, 1:] != sorted_NQ[:, :-1]).sum(1)
-        return (M - distinct_N + 1)[:, None].expand(index_NQ.shape)
-    counts = []
+        n_candidates_M = torch.full((M,), N, device=index_NQ.device)
+        return (M - distinct_N + 1)[:, None].expand(index_NQ.shape), n_candidates_M
+    counts, n_candidates_M = [], torch.ones(M, dtype=torch.int64, device=index_NQ.device)
     for rows in keys.chunks(N):
         allowed_RM = keys.allowed(rows).clone().scatter_(1, index_NQ[rows], False)
         counts.append(allowed_RM.sum(1))
-    return (torch.cat(counts) + 1)[:, None].expand(index_NQ.shape)
+        n_candidates_M += allowed_RM.sum(0)
+    return (torch.cat(counts) + 1)[:, None].expand(index_NQ.shape), n_candidates_M
 
 
 def check_negatives(

@@ -58,7 +58,10 @@ class Contrast:
         losses: each loss, without gradient; shape as the positives.
         hits: bool, whether the positive has the highest score; same shape.
         n_candidates: K, candidates of each loss, the positive included; int64, broadcasts to it.
-        guarantee: of `bound`: "lower", or "none" if the partition function was estimated.
+            Of the symmetric loss shape (2, N): keys for each query, queries for each key.
+        guarantee: of `bound`: "lower" if negatives are independent draws of what positives are
+            drawn from, which negatives given by the caller must be; "none" if a mask or groups
+            picked them, or if the partition function was estimated.
     """
 
     loss: Tensor
@@ -75,7 +78,7 @@ class Contrast:
     @property
     def ceiling(self) -> float:
         """Mean log K, in nats, which `bound` cannot exceed."""
-        return self.n_candidates.expand(self.losses.shape).double().log().mean().item()
+        return self.n_candidates.double().log().mean().item()
 
     @property
     def bound(self) -> float:
@@ -152,24 +155,29 @@ def info_nce(
     allowed = allowed_negatives(function, mask_NM, groups, N, M)
     keys = Keys(_rows(chunk_rows, M, flat_ND), index_NQ, allowed)
     scores_NQ = torch.einsum("nd,nqd->nq", flat_ND, key_MD[index_NQ])
-    n_candidates_NQ = count_candidates(keys, index_NQ, N, M)
+    n_candidates_NQ, n_candidates_M = count_candidates(keys, index_NQ, N, M)
+    # What is left of the keys by what they are, those of other classes say, is easier to tell
+    # apart than independent draws are.
+    guarantee: Guarantee = "lower" if allowed is None else "none"
     shape = lead if positive is None or positive.shape == lead else index_NQ.shape
     if symmetric:
         loss_NQ, loss_M, hits_NQ = two_passes(flat_ND, key_MD, scores_NQ, keys, columns=True)
         each_N = (loss_NQ[:, 0] + loss_M) / 2
         loss = _reduced(each_N, reduction)
-        return Contrast(loss, each_N.detach(), hits_NQ[:, 0], n_candidates_NQ[:, 0])
+        both_2N = torch.stack([n_candidates_NQ[:, 0], n_candidates_M])
+        return Contrast(loss, each_N.detach(), hits_NQ[:, 0], both_2N, guarantee)
     if reduction == "none":
         loss_NQ, _, hits_NQ = two_passes(flat_ND, key_MD, scores_NQ, keys, columns=False)
         loss, losses = loss_NQ.masked_fill(~valid_NQ, 0.0).reshape(shape), loss_NQ.detach()
     else:
         weight_NQ = _weights(valid_NQ, reduction, flat_ND)
         loss, losses, hits_NQ = one_pass(flat_ND, key_MD, scores_NQ, weight_NQ, keys)
-    if not bool(valid_NQ.all()):  # a list without the places that only fill up
-        return Contrast(loss, losses[valid_NQ], hits_NQ[valid_NQ], n_candidates_NQ[valid_NQ])
-    return Contrast(
-        loss, losses.reshape(shape), hits_NQ.reshape(shape), n_candidates_NQ.reshape(shape)
+    whole = bool(valid_NQ.all())  # else a list without the places that only fill up
+    losses, hits, n_candidates = (
+        part.reshape(shape) if whole else part[valid_NQ]
+        for part in (losses, hits_NQ, n_candidates_NQ)
     )
+    return Contrast(loss, losses, hits, n_candidates, guarantee)
 
 
 def info_nce_with_negatives(
@@ -215,6 +223,8 @@ def info_nce_with_negatives(
     query, source = _prepared(
         function, query, negatives if pool_MD is None else pool_MD, temperature, cosine
     )
+    if pool_MD is not None:
+        negatives = negatives.to(query.device)
     positive = normalize(positive.to(query.dtype), dim=-1) if cosine else positive.to(query.dtype)
     scores = (query * positive).sum(-1)
     if shared:
@@ -234,9 +244,10 @@ def info_nce_with_negatives(
         mask_NP,
     )
     n_candidates_N = (torch.full(negatives.shape[:1], P) if mask_NP is None else mask_NP.sum(1)) + 1
+    guarantee: Guarantee = "lower" if mask_NP is None else "none"
     if query.ndim == 2:
-        return Contrast(loss, losses_NS[:, 0], hits_NS[:, 0], n_candidates_N)
-    return Contrast(loss, losses_NS.T, hits_NS.T, n_candidates_N)
+        return Contrast(loss, losses_NS[:, 0], hits_NS[:, 0], n_candidates_N, guarantee)
+    return Contrast(loss, losses_NS.T, hits_NS.T, n_candidates_N, guarantee)
 
 
 def _against_shared(
