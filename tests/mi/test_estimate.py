@@ -358,7 +358,8 @@ def test_json_form_is_the_documented_one():
     found = quick(*gaussians(1, 0.5, 300), n_steps=25)
     content = json.loads(json.dumps(found.as_dict()))
     assert list(content)[:5] == ["bound", "nats", "guarantee", "ceiling", "interval"]
-    assert set(content) == set(Estimate.__dataclass_fields__)
+    assert set(content) == {*Estimate.__dataclass_fields__, "sampling"}
+    assert content["sampling"] == found.sampling == BOUNDS["infonce"].sampling
     assert content["interval"] == list(found.interval)
     assert content["guarantee"] == "lower"
     assert found.bits == pytest.approx(found.nats / math.log(2))

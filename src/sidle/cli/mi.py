@@ -112,6 +112,20 @@ def _matrix(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return rows.reshape(len(rows), -1)
 
 
+def _promises(estimates: list[Estimate]) -> list[str]:
+    """Say of the estimates, those alike together, what they are and under which sampling."""
+    from sidle.mi import BOUNDS
+
+    titles: dict[tuple[str, str], list[str]] = {}
+    for found in estimates:
+        promise = (_GUARANTEES[found.guarantee], found.sampling)
+        titles.setdefault(promise, []).append(BOUNDS[found.bound].title)
+    return [
+        f"{'; '.join(some)}: {what}{',' if what != 'not a bound' else ':'} {sampling}."
+        for (what, sampling), some in titles.items()
+    ]
+
+
 def _show(
     estimates: list[Estimate], checks: Mapping[str, float | None], odd: list[str], *, bits: bool
 ) -> None:
@@ -146,6 +160,7 @@ def _show(
         made,
         f"Trained on {first.n_train} pairs, read on {first.n_test} others in batches of "
         f"{first.batch_size}.",
+        *_promises(estimates),
         *(
             ["InfoNCE's low end holds for the information itself, with 97.5 % confidence."]
             if any(found.bound == "infonce" and found.interval for found in estimates)

@@ -23,7 +23,7 @@ from sidle.evaluation.statistics import t_interval
 from sidle.mi import intervals, rows
 from sidle.mi.bounds import infonce_bound
 from sidle.mi.critics import takes_leading_dimensions
-from sidle.mi.guarantees import Bound, Guarantee, outputs
+from sidle.mi.guarantees import BOUNDS, Bound, Guarantee, outputs
 from sidle.mi.rows import Pair
 
 TEST_BATCHES = 64  # that a value is averaged over, by repeated partition where one has fewer
@@ -81,10 +81,16 @@ class Estimate:
         """The estimate in bits."""
         return self.nats / math.log(2)
 
+    @property
+    def sampling(self) -> str:
+        """Under which sampling `guarantee` holds, or why there is none."""
+        return BOUNDS[self.bound].sampling
+
     def as_dict(self) -> dict[str, Any]:
-        """Return JSON values: the fields by name, with ``interval`` and ``notes`` as lists."""
+        """Return JSON values: fields by name, ``interval`` and ``notes`` as lists; `sampling`."""
         interval = None if self.interval is None else list(self.interval)
-        return asdict(self) | {"interval": interval, "notes": list(self.notes)}
+        lists = {"interval": interval, "notes": list(self.notes)}
+        return asdict(self) | lists | {"sampling": self.sampling}
 
 
 @dataclass(frozen=True)

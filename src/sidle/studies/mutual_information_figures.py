@@ -109,6 +109,15 @@ def _title(name: str) -> str:
     return BOUNDS[name].title + (" (JS critic)" if name == "smile" else "")
 
 
+def _promises(names: Iterable[str]) -> str:
+    """Say which bounds are lower bounds and which are none."""
+    titles: dict[str, list[str]] = {"lower": [], "none": []}
+    for name in dict.fromkeys(names):
+        titles[BOUNDS[name].guarantee].append(BOUNDS[name].title)
+    words = {"lower": "Lower bounds in expectation over fresh batches", "none": "Not bounds"}
+    return " ".join(f"{words[one]}: {'; '.join(some)}." for one, some in titles.items() if some)
+
+
 def _frame(levels: Sequence[float]) -> tuple[float, float]:
     """Return a vertical range that holds every sensible estimate; a wild one would fill it all."""
     return -1.0, 1.6 * max(levels)
@@ -126,9 +135,8 @@ def _estimates_figure(
         "estimates",
         "What each bound reads",
         "Mean over fresh batches at the end of each stair. InfoNCE levels off at log K; the "
-        "others have no ceiling, at the price of variance (next figures). Donsker-Varadhan, MINE "
-        "and SMILE are no bounds on a batch and may read above the truth. Values outside the "
-        "frame are cut off.",
+        "others have no ceiling, at the price of variance (next figures). What is no bound on a "
+        f"batch may read above the truth. {_promises(means)} Values outside the frame are cut off.",
         draw.figure(traces, _INFORMATION, "estimate (nats)", y_range=_frame(levels)),
     )
 
@@ -152,7 +160,8 @@ def _curve_figure(stairs: Sequence[Record], trained: Sequence[str]) -> Figure:
         "staircase",
         "Climbing the staircase",
         "The bounds on training batches, each point averaged over an equal part of the training. "
-        "The paper's figure 2 shows the same climb. Values outside the frame are cut off.",
+        f"The paper's figure 2 shows the same climb. {_promises(trained)} Values outside the frame "
+        "are cut off.",
         draw.figure(traces, "training step", "estimate (nats)", y_range=_frame(levels)),
     )
 
@@ -177,7 +186,8 @@ def _transform_figure(stairs: Sequence[Record]) -> Figure:
     levels = stairs[0]["levels"]
     traces = draw.reference_line(levels, levels, "truth")
     index = 0
-    for name in dict.fromkeys(r["bound"] for r in stairs if r["transform"] != "none"):
+    names = list(dict.fromkeys(r["bound"] for r in stairs if r["transform"] != "none"))
+    for name in names:
         for transform, words in _TRANSFORMS.items():
             rows = staircase(stairs, name, "mean", transform=transform)
             if rows:
@@ -188,7 +198,7 @@ def _transform_figure(stairs: Sequence[Record]) -> Figure:
         "transforms",
         "The same information, harder to find",
         "y cubed, coordinate by coordinate, or rotated and then cubed: one-to-one maps, which "
-        "leave the information alone and make it harder to learn.",
+        f"leave the information alone and make it harder to learn. {_promises(names)}",
         draw.figure(traces, _INFORMATION, "estimate (nats)", y_range=_frame(levels)),
     )
 
@@ -214,8 +224,8 @@ def _continuum_figure(stairs: Sequence[Record]) -> Figure:
         "continuum",
         "Between NWJ and InfoNCE",
         f"The interpolated bound at {levels[-1]:g} nats, against its alpha: towards 0 it is NWJ, "
-        "towards 1 InfoNCE. Bias is truth minus reading; deviation is that of one batch; the "
-        "error has both.",
+        "towards 1 InfoNCE; a lower bound of at most 1 + log((K - 1) / alpha) all the way. Bias is "
+        "truth minus reading; deviation is that of one batch; the error has both.",
         draw.figure(traces, "alpha", "nats", x_log=True),
     )
 
@@ -348,7 +358,7 @@ def _rows_figure(rows: Sequence[Record]) -> Figure:
         f"How much the top rows say about an image: {_DATASETS[dataset]}",
         "Between a real image and its own top rows, read on held-out images. Without noise few "
         "rows all but name the image, and InfoNCE sits at its ceiling log K; seen through noise, "
-        "every further row adds to it.",
+        f"every further row adds to it. {_promises(record['bound'] for record in paired)}",
         draw.figure(traces, "top rows seen", "estimate (nats)"),
     )
 
@@ -382,6 +392,7 @@ def _consistency_figures(records: Sequence[Record]) -> list[Figure]:
             names = [_DATASETS[d] for d in datasets]
             traces += draw.interval_points(names, *points, BOUNDS[bound].title, index)
         if traces:
+            caption += " " + _promises(record["bound"] for record in cells)
             ends = [_DATASETS[datasets[0]], _DATASETS[datasets[-1]]]
             traces += draw.reference_line(ends, [ideal] * 2, "what should be")
             found.append(
