@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sidle import runs, seeding
-from sidle.errors import ArgumentError
+from sidle.errors import ArgumentError, DataNotFoundError
 from sidle.evaluation import statistics
 from sidle.mi.beyond_normal import BEYOND_NORMAL
 from sidle.mi.problems import CorrelatedGaussians
@@ -202,6 +202,37 @@ def test_a_control_with_another_images_rows_reads_nothing(outcome):
     labels = ("digits-infonce-control-seed0", "digits-infonce-rows-8-noise96-seed0")
     control, own = (next(r for r in outcome.records if r.cell.label == name) for name in labels)
     assert control["nats"] < 0.2 < 1.0 < own["nats"]
+
+
+@pytest.mark.parametrize("dataset", ["fashion_mnist", "cifar10"])
+def test_other_images_go_the_same_way(dataset, tmp_path):
+    settings = dataclasses.replace(
+        TINY,
+        datasets=(dataset,),
+        rows_bounds=("smile",),
+        rows_noise=(96.0,),
+        rows_batch_size=8,
+        rows_steps=2,
+        image_rows=200,
+    )
+    try:
+        wanted = [cell for cell in study.cells(settings) if cell.label.startswith(dataset)]
+    except DataNotFoundError:
+        pytest.skip(f"needs {dataset} in a folder of SIDLE_DATA")
+    rows = [cell.settings["rows"] for cell in wanted if cell.settings["kind"] == "rows"]
+    quarter = cells.ROW_QUARTERS[dataset]
+    assert rows == [quarter, 2 * quarter, 3 * quarter, 4 * quarter, 4 * quarter]  # and the control
+    records = []
+    for cell in wanted:  # those with half of the rows: all that the two ratios take
+        if cell.settings["rows"] != 2 * quarter:
+            continue
+        result, _ = compute(cell, tmp_path / cell.label)
+        assert np.isfinite(result["nats"])
+        records.append(Record(cell, result, {}, 1.0, "run", False))
+    assert set(claims.processing_ratio(records, "smile", dataset=dataset)) == {0}
+    assert set(claims.additivity_ratio(records, "smile", dataset=dataset)) == {0}
+    drawn = {figure.id for figure in study.STUDY.figures(records)}
+    assert drawn == {f"rows-{dataset}", "processing", "additivity"}
 
 
 def compute(cell, folder):
