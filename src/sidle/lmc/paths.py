@@ -13,11 +13,12 @@ References: [LMC] Frankle, Dziugaite, Roy, Carbin 2020, arXiv:1912.05671.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Literal, TypedDict, Unpack, cast
 
 import numpy as np
 import torch
@@ -127,7 +128,12 @@ def error_barrier(
         ShapeError: tensors of different shapes, x and y of different lengths, other outputs.
         NonFiniteError: weights or losses that are NaN or infinite.
     """
-    check_settings(points, batch_norm, calibration, confidence, "error_barrier")
+    settings = Settings(
+        points=points, batch_norm=batch_norm, calibration=calibration, model=model,
+        batch_size=batch_size, device=device, confidence=confidence, seed=seed, loss=loss,
+        train=train, evaluation=evaluation,
+    )  # fmt: skip
+    check_settings(settings, "error_barrier")
     first, second = states.alike((a, b), ("a", "b"), "error_barrier")
     model = vessel((a, b), model, "error_barrier")
     for network, state, name in ((a, first, "a"), (b, second, "b")):
@@ -140,11 +146,8 @@ def error_barrier(
         data,
         certain=states.identical((first, second)),
         function="error_barrier",
-        settings=Settings(
-            batch_norm=batch_norm, calibration=calibration, batch_size=batch_size, device=device,
-            confidence=confidence, seed=seed, loss=loss, train=train, evaluation=evaluation,
-        ),
-    )  # fmt: skip
+        settings=settings,
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -257,7 +260,7 @@ def along(
         data: as `error_barrier`.
         certain: whether all points are one and the same network.
         function: who asks, for messages.
-        settings: all keywords of `error_barrier` but ``points`` and ``model``.
+        settings: all keywords of `error_barrier` (see `complete`).
 
     Raises:
         ArgumentError, ShapeError, NonFiniteError: as `error_barrier`.
@@ -313,27 +316,46 @@ def _notes(wanted: BatchNorm, keeps_statistics: bool) -> list[str]:
     return []
 
 
-def check_settings(
-    points: int,
-    batch_norm: str,
-    calibration: Calibration | None,
-    confidence: float,
-    function: str,
-) -> None:
-    """Refuse settings outside their range, before any work; raises ArgumentError."""
+def complete(settings: Settings, function: str) -> Settings:
+    """Return ``settings`` with the defaults of `error_barrier` where they say nothing.
+
+    Raises:
+        ArgumentError: a keyword that `error_barrier` does not have.
+    """
+    known = {
+        name: parameter.default
+        for name, parameter in inspect.signature(error_barrier).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+    unknown = sorted(set(settings) - set(known))
+    if unknown:
+        raise ArgumentError(
+            f"{function}: there is no setting '{unknown[0]}'. Known are: {', '.join(known)}."
+        )
+    return cast(Settings, {**known, **settings})
+
+
+def check_settings(settings: Settings, function: str) -> None:
+    """Refuse settings outside their range, before any work.
+
+    Raises:
+        ArgumentError: fewer than two points, an unknown policy, no calibration where statistics
+            are to be estimated anew, or a confidence outside (0, 1).
+    """
+    points, policy = settings["points"], settings["batch_norm"]
     if points < 2:
         raise ArgumentError(f"{function}: points must be at least 2 (the two ends), got {points}.")
-    if batch_norm not in ("interpolated", "re-estimated", "both"):
+    if policy not in ("interpolated", "re-estimated", "both"):
         raise ArgumentError(
             f"{function}: batch_norm must be 'interpolated', 're-estimated' or 'both', got "
-            f"{batch_norm!r}."
+            f"{policy!r}."
         )
-    if calibration is None and batch_norm != "interpolated":
+    if settings["calibration"] is None and policy != "interpolated":
         raise ArgumentError(
-            f"{function}: batch_norm='{batch_norm}' estimates running statistics anew and needs "
+            f"{function}: batch_norm='{policy}' estimates running statistics anew and needs "
             "inputs for that. Pass calibration=x, best from the training data."
         )
-    barriers.check_confidence(confidence, function)
+    barriers.check_confidence(settings["confidence"], function)
 
 
 def _check_same_function(
