@@ -1,0 +1,1 @@
+"""Compiled code of `sidle.ppcg`: the engine that interprets a game's tables."""

@@ -1,0 +1,184 @@
+"""Numbers that the tables, the state of a level and the kernels agree on.
+
+Letters: T = leaf types, R = rules, N = level slots, W = words of a level's state.
+"""
+
+from __future__ import annotations
+
+TILE = 10  # pixels of a tile; positions and speeds are whole pixels
+
+# Classes. The avatars come last, so that "is an avatar" is one comparison.
+(
+    IMMOVABLE,
+    PASSIVE,
+    DOOR,
+    RESOURCE,
+    MISSILE,
+    RANDOM_MISSILE,
+    SPAWN_POINT,
+    BOMBER,
+    SPREADER,
+    FLICKER,
+    ORIENTED_FLICKER,
+    RANDOM_NPC,
+    CHASER,
+    MOVING_AVATAR,
+    SHOOT_AVATAR,
+    ONGOING_AVATAR,
+    ORIENTED_AVATAR,
+    MISSILE_AVATAR,
+) = range(18)
+FIRST_AVATAR = MOVING_AVATAR
+
+# Effects.
+(
+    KILL_SPRITE,
+    KILL_BOTH,
+    STEP_BACK,
+    UNDO_ALL,
+    TRANSFORM_TO,
+    TRANSFORM_TO_ALL,
+    SPAWN,
+    SPAWN_IF_HAS_MORE,
+    CHANGE_RESOURCE,
+    COLLECT_RESOURCE,
+    ADD_HEALTH_POINTS,
+    SUBTRACT_HEALTH_POINTS,
+    KILL_IF_HAS_LESS,
+    KILL_IF_OTHER_HAS_MORE,
+    KILL_IF_FROM_ABOVE,
+    BOUNCE_FORWARD,
+    PULL_WITH_IT,
+    SHIELD_FROM,
+    WRAP_AROUND,
+    REVERSE_DIRECTION,
+    ATTRACT_GAZE,
+) = range(21)
+
+# Terminations.
+SPRITE_COUNTER, MULTI_SPRITE_COUNTER, TIMEOUT = range(3)
+
+# Actions.
+NIL, LEFT, RIGHT, UP, DOWN, USE = range(6)
+
+# Columns of the table of types, int64 (T, TYPE_COLUMNS).
+(
+    T_CLASS,
+    T_MOVES,  # moves by itself along its orientation: oriented, not static, a speed
+    T_ORIENTED,
+    T_DX,  # orientation at birth
+    T_DY,
+    T_PIXELS,  # trunc(10 speed)
+    T_SPEED,  # trunc(speed): what a step of no pixels falls back to
+    T_ACTIVE_PIXELS,  # as T_PIXELS, of a tile where the speed is 0: active moves and pushes
+    T_COOLDOWN,
+    T_SINGLETON,  # mask of the types that may not exist when one of these is born, 0 if none
+    T_LIMIT,
+    T_VALUE,
+    T_TOTAL,
+    T_PROBABILITY,  # of 2^30
+    T_CHILD,  # the type it spawns or shoots, -1 if none
+    T_CHILD_ORIENTED,  # whether a spawnorientation is given
+    T_CHILD_DX,
+    T_CHILD_DY,
+    T_SPREAD,  # of 2^30
+    T_CONS,
+    T_DISTANCE,  # maxDistance in pixels, -1 if none
+    T_HEALTH,
+    T_HEALTH_MAXIMUM,
+    T_HEALTH_LIMIT,
+    T_ROTATE,
+    T_AMMO,  # its place among the resources, -1 if none
+    T_RESOURCE,  # place among the resources that are counted, -1 if none
+    T_FIXED,  # 1: never moves, is never born: kept as a bit of its cell
+    T_TARGETS,  # chaser: offset of its targets in the lists
+    T_TARGETS_END,
+    T_TOUCHES,  # 1: some rule pairs it with a fixed type
+    T_PULLED,  # 1: some pullWithIt has it as first
+    T_DRAWN,  # 1: oriented, or it can stand between tiles
+    T_ACTIONS,  # number of actions it takes
+    TYPE_COLUMNS,
+) = range(35)
+
+CERTAIN = 1 << 30  # probability 1
+
+# Columns of the table of rules, int64 (R, RULE_COLUMNS).
+(
+    R_EFFECT,
+    R_FIRST,  # lists[R_FIRST:R_FIRST_END]: leaf types of the first sprite
+    R_FIRST_END,
+    R_SECOND,
+    R_SECOND_END,
+    R_FIRST_FIXED,  # mask of the fixed ones among the first types
+    R_SECOND_FIXED,
+    R_SCORE,
+    R_REPEAT,
+    R_TYPE,  # stype: the type that is born
+    R_LIST,  # lists[R_LIST:R_LIST_END]: stype, where several types may be meant
+    R_LIST_END,
+    R_RESOURCE,  # place among the resources
+    R_RESOURCE_LIMIT,
+    R_LIMIT,
+    R_VALUE,
+    R_PROBABILITY,
+    R_KILL_SECOND,
+    R_FORCE_ORIENTATION,
+    R_PIXEL_PERFECT,
+    R_ALIGN,
+    R_SUBTRACT,
+    R_SPEND,
+    R_KILL_RESOURCE,
+    R_OFFSET,  # wrapAround: pixels from the upper or left border
+    R_OFFSET_FAR,  # ... from the lower or right border
+    R_SCORE_IF_KILLED,
+    R_EXCEPT,  # undoAll: mask of the types left alone
+    R_BIT,  # pullWithIt: its bit in the memory of whom it pulled
+    R_SHIELD,  # shieldFrom: lists[R_SHIELD + type] is the offset of what it blocks, 0 if nothing
+    R_BLOCKABLE,  # 1: some shieldFrom may block it
+    R_MOVES_FIRST,
+    RULE_COLUMNS,
+) = range(33)
+
+# Columns of the table of terminations, int64 (X, TERMINATION_COLUMNS).
+X_KIND, X_LIST, X_LIST_END, X_LIMIT, X_MINIMUM, X_WIN, TERMINATION_COLUMNS = range(7)
+
+# A level's state, int32 (W,): a header, the number of sprites of each type, then the records
+# field by field, then amounts of resources, resource by resource.
+(
+    H_TICK,  # of the last tick played, -1 before the first
+    H_SCORE,
+    H_OVER,
+    H_WINNER,
+    H_AVATAR,  # record of the avatar that the player controls, -1 if none
+    H_WIDTH,  # pixels
+    H_HEIGHT,
+    H_LEVEL,  # its index in the bank, -1 if it comes from elsewhere
+    H_EPISODE,  # episodes begun in this slot
+    H_DYING,  # 1: something is to be removed at the end of this tick
+    H_MOVED,
+    HEADER,
+) = range(12)
+
+NO_WINNER, PLAYER_WINS, PLAYER_LOSES = range(3)
+
+# Fields of a record.
+(
+    F_X,  # pixels, upper left corner
+    F_Y,
+    F_LAST_X,  # at the beginning of this tick
+    F_LAST_Y,
+    F_CLOCK,  # ticks since the last move
+    F_DX,  # orientation
+    F_DY,
+    F_FLAGS,
+    F_HEALTH,
+    F_HEALTH_MAXIMUM,
+    F_AGE,  # updates of a Flicker, births of a SpawnPoint, ticks of a direction of a RandomNPC
+    F_START,  # tick of a SpawnPoint's first update, -1 before; a RandomNPC's direction
+    F_PULLED,  # bits of the pullWithIt rules that pulled it in this tick
+    F_CELL,  # where the observation shows it, -1 if nowhere
+    FIELDS,
+) = range(15)
+
+# F_FLAGS.
+DEAD, DISABLED, FRESH = 1, 2, 4  # removed at the end of the tick; a killed avatar; never updated
