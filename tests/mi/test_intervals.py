@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
+from reference import intervals as reference
 from sidle import seeding
 from sidle.errors import ArgumentError
 from sidle.mi.intervals import lower_confidence_bound, pareto_shape
@@ -40,6 +41,16 @@ def test_it_lies_below_the_mean_as_often_as_it_says(name, n):
     )
     # 100 in 1,000 are allowed; 4 standard deviations of a binomial count are 38.
     assert missed <= 138
+
+
+@pytest.mark.parametrize("n", [1, 7, 40])
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_it_plays_the_game_of_the_paper(name, n):
+    draw, _, low, high = DISTRIBUTIONS[name]
+    values = draw(GENERATOR(5), n)
+    slow = reference.lower_confidence_bound(values, low, high, 0.9)
+    found = lower_confidence_bound(values, low, high, confidence=0.9)
+    assert found == pytest.approx(slow, abs=(high - low) / 2000)  # a step between two means
 
 
 def test_a_t_bound_would_fail_where_this_one_holds():
