@@ -17,6 +17,7 @@ from sidle import runs, seeding
 from sidle.errors import ArgumentError, NonFiniteError, ShapeError
 from sidle.mi import estimate as public_estimate
 from sidle.mi import reading
+from sidle.mi.beyond_normal import BEYOND_NORMAL
 from sidle.mi.critics import SeparableCritic
 from sidle.mi.estimate import default_batch_size, estimate, estimate_all, fit_and_read
 from sidle.mi.guarantees import BOUNDS
@@ -381,6 +382,17 @@ def test_lower_confidence_bound_lies_below_the_truth_and_tightens_with_rows():
     low_ends = [quick(*gaussians(2, 1.0, n)).interval[0] for n in (300, 1000, 4000)]
     assert 0 <= low_ends[0] < low_ends[1] < low_ends[2] < 1.0
     assert low_ends[2] > 0.4  # measured: 0.55
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", BEYOND_NORMAL)
+def test_no_lower_bound_exceeds_the_truth_beyond_its_interval(name):
+    task = BEYOND_NORMAL[name]
+    generator = seeding.torch_generator(seeding.split(0, "sample", name))
+    x_ND, y_NE = task.sample(2000, generator)
+    for bound in LOWER_BOUNDS:
+        found = quick(x_ND, y_NE, bound=bound)
+        assert found.interval is None or found.interval[0] <= task.nats, bound
 
 
 class Overconfident(torch.nn.Module):
