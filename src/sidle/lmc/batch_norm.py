@@ -25,7 +25,7 @@ from sidle.lmc import measurement, states
 from sidle.lmc.states import State
 
 Calibration = Tensor | Iterable[Any]
-"""Inputs (N, ...); a pair ``(x, y)``, whose labels are not used; or batches of either."""
+"""Inputs (N, ...); a pair ``(x, y)``, whose labels are not used; or a list or loader of batches."""
 
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
@@ -177,7 +177,8 @@ def _inputs(calibration: Any, batch_size: int, function: str) -> Iterator[Tensor
     """Yield batches of inputs; of tensors, in parts of nearly equal size."""
     if isinstance(calibration, (tuple, list)) and len(calibration) == 2:
         x, y = calibration
-        if isinstance(x, Tensor) and isinstance(y, Tensor) and (y.ndim < 2 or len(x) == len(y)):
+        pair = isinstance(calibration, tuple) or (isinstance(y, Tensor) and y.ndim < 2)
+        if pair and isinstance(x, Tensor) and isinstance(y, Tensor):
             calibration = x
     if isinstance(calibration, Tensor):
         n_parts = max(1, -(-len(calibration) // batch_size)) if calibration.ndim else 1

@@ -116,6 +116,8 @@ def train_curve(
     """
     if kind not in ("bezier", "polygonal"):
         raise ArgumentError(f"train_curve: kind must be 'bezier' or 'polygonal', got {kind!r}.")
+    if n_steps < 1:
+        raise ArgumentError(f"train_curve: n_steps must be at least 1, got {n_steps}.")
     start, end = states.alike((a, b), ("a", "b"), "train_curve")
     model = paths.vessel((a, b), model, "train_curve")
     batches = _batches(data, batch_size, seed)

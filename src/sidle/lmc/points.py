@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from typing import Literal, overload
@@ -129,7 +130,7 @@ def measure_points(
 def _one_by_one(model: nn.Module, points: Sequence[State], x: Tensor) -> Iterator[Tensor]:
     for state in points:
         states.load(model, state)
-        yield model(x)
+        yield model(x)  # perhaps a view of weights, which the next state overwrites
 
 
 def _stacked(model: nn.Module, points: Sequence[State], x: Tensor) -> Iterator[Tensor]:
@@ -142,7 +143,10 @@ def _stacked(model: nn.Module, points: Sequence[State], x: Tensor) -> Iterator[T
         group = list(points[start : start + STACKED])
         stacked = {name: torch.stack([state[name] for state in group]) for name in group[0]}
         try:
-            outputs = vmap(forward, in_dims=(0, None), randomness="error")(stacked, x)
+            with warnings.catch_warnings():
+                # Slow fallbacks are what the probe is there to find out.
+                warnings.filterwarnings("ignore", message="There is a performance drop")
+                outputs = vmap(forward, in_dims=(0, None), randomness="error")(stacked, x)
         except Exception as error:  # whatever a model's own code raises over stacked tensors
             raise ArgumentError(
                 "the model cannot run with stacked weights "
@@ -158,7 +162,7 @@ def _probe(model: nn.Module, points: Sequence[State], x: Tensor) -> _Choice:
     def timed(outputs: Callable[..., Iterator[Tensor]]) -> tuple[Tensor, float]:
         _wait_for(x)
         started = time.perf_counter()
-        found = torch.stack(list(outputs(model, few, x)))
+        found = torch.stack([out.clone() for out in outputs(model, few, x)])
         _wait_for(x)
         return found, time.perf_counter() - started
 
