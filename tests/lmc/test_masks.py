@@ -352,13 +352,13 @@ def test_bad_masks_and_models_are_refused_with_names():
         Mask.ones(model, ["3.weight"])
     with pytest.raises(ArgumentError, match="the same tensor"):
         Mask.ones(Tied(), ["first.weight", "second.weight"])
-    with pytest.raises(ArgumentError, match="'0.weight' is absent"):
+    with pytest.raises(ArgumentError, match=r"'0.weight' is absent"):
         mask.apply({"other": torch.ones(2)})
     with pytest.raises(ShapeError, match=r"'0.weight' must have .* \(16, 8\), got \(4, 8\)"):
         mask.apply_(nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(16, 3)))
-    with pytest.raises(ArgumentError, match="no optimiser was given that holds '0.weight'"):
+    with pytest.raises(ArgumentError, match=r"no optimiser was given that holds '0.weight'"):
         mask.hold(copy.deepcopy(model), optimizer)
-    with pytest.raises(ArgumentError, match="no optimiser was given that holds '2.weight'"):
+    with pytest.raises(ArgumentError, match=r"no optimiser was given that holds '2.weight'"):
         mask.hold(model, torch.optim.SGD(model[0].parameters(), lr=0.1))
     tied = Mask.ones(Tied())
     untied = Tied()
