@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from torch import nn
 
 from sidle import progress, seeding
@@ -303,6 +304,12 @@ def control(
         assert model_fn is not None
         weights = criteria.reinitialised(model_fn, seed=drawn)
         mask.check(weights, "control")
+        before = training_function.weights(found.initial)
+        if all(torch.equal(weights[name], before[name]) for name in mask):
+            raise ArgumentError(
+                "control: model_fn made the weights that the ticket began with. It must leave its "
+                "random draws to torch's global generator, which is seeded here."
+            )
         rewound = training_function.with_weights(found.initial, weights)
     else:
         weights = dict(training_function.weights(found.initial))
