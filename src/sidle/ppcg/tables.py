@@ -111,6 +111,8 @@ class _Compiler:
                 row[codes.R_BIT] = 1 << (n_pulls % 31)
                 n_pulls += 1
         self._fill_shields(rules, ordered)
+        for born in (types[:, codes.T_CHILD], rules[:, codes.R_TYPE]):
+            types[born[born >= 0], codes.T_BORN] = 1
         endings = np.zeros((len(self.game.endings), codes.TERMINATION_COLUMNS), np.int64)
         for row, ending in zip(endings, self.game.endings, strict=True):
             row[codes.X_KIND] = vocabulary.TERMINATIONS[ending.kind].number
@@ -205,6 +207,8 @@ class _Compiler:
         row[codes.R_SECOND], row[codes.R_SECOND_END] = self._list(second)
         row[codes.R_FIRST_FIXED] = _mask(self.fixed & set(first))
         row[codes.R_SECOND_FIXED] = _mask(self.fixed & set(second))
+        row[codes.R_FIRST_RECORDS] = _mask(set(first) - self.fixed)
+        row[codes.R_SECOND_RECORDS] = _mask(set(second) - self.fixed)
         row[codes.R_SCORE] = _integer(given.get("scoreChange", 0))
         row[codes.R_REPEAT] = _integer(given.get("repeat", 1))
         row[codes.R_TYPE] = -1
@@ -308,6 +312,7 @@ def _fixed_types(game: Description) -> set[int]:
         and not _moves(leaf)
         and not leaf.parameters.get("healthPoints")
         and not leaf.parameters.get("maxHealthPoints")
+        and not {leaf.name, *leaf.parents} & set(game.singletons)
     }
 
     def drop(name: Value | None) -> None:

@@ -97,8 +97,9 @@ NIL, LEFT, RIGHT, UP, DOWN, USE = range(6)
     T_PULLED,  # 1: some pullWithIt has it as first
     T_DRAWN,  # 1: oriented, or it can stand between tiles
     T_ACTIONS,  # number of actions it takes
+    T_BORN,  # 1: sprites of it can be born after the start
     TYPE_COLUMNS,
-) = range(35)
+) = range(36)
 
 CERTAIN = 1 << 30  # probability 1
 
@@ -111,6 +112,8 @@ CERTAIN = 1 << 30  # probability 1
     R_SECOND_END,
     R_FIRST_FIXED,  # mask of the fixed ones among the first types
     R_SECOND_FIXED,
+    R_FIRST_RECORDS,  # mask of those kept as records
+    R_SECOND_RECORDS,
     R_SCORE,
     R_REPEAT,
     R_TYPE,  # stype: the type that is born
@@ -135,29 +138,30 @@ CERTAIN = 1 << 30  # probability 1
     R_BIT,  # pullWithIt: its bit in the memory of whom it pulled
     R_SHIELD,  # shieldFrom: lists[R_SHIELD + type] is the offset of what it blocks, 0 if nothing
     R_BLOCKABLE,  # 1: some shieldFrom may block it
-    R_MOVES_FIRST,
     RULE_COLUMNS,
-) = range(33)
+) = range(34)
 
 # Columns of the table of terminations, int64 (X, TERMINATION_COLUMNS).
 X_KIND, X_LIST, X_LIST_END, X_LIMIT, X_MINIMUM, X_WIN, TERMINATION_COLUMNS = range(7)
 
-# A level's state, int32 (W,): a header, the number of sprites of each type, then the records
-# field by field, then amounts of resources, resource by resource.
+# A level's state, int32 (W,): a header; the number of sprites of each type; what the planes of
+# resources and health show; then the records, field by field; then the amounts of the resources,
+# resource by resource. Each type has its own stretch of records, in order of birth.
 (
     H_TICK,  # of the last tick played, -1 before the first
     H_SCORE,
     H_OVER,
     H_WINNER,
     H_AVATAR,  # record of the avatar that the player controls, -1 if none
+    H_AVATAR_TYPE,
     H_WIDTH,  # pixels
     H_HEIGHT,
     H_LEVEL,  # its index in the bank, -1 if it comes from elsewhere
     H_EPISODE,  # episodes begun in this slot
-    H_DYING,  # 1: something is to be removed at the end of this tick
-    H_MOVED,
+    H_FULL,  # 1 + the type that ran out of room for its records, 0 if none
+    H_BIRTHS,  # 1: something was born in this tick
     HEADER,
-) = range(12)
+) = range(13)
 
 NO_WINNER, PLAYER_WINS, PLAYER_LOSES = range(3)
 
@@ -182,3 +186,39 @@ NO_WINNER, PLAYER_WINS, PLAYER_LOSES = range(3)
 
 # F_FLAGS.
 DEAD, DISABLED, FRESH = 1, 2, 4  # removed at the end of the tick; a killed avatar; never updated
+
+# Sizes, int64: D_RECORDS is where the first field of the first record lies.
+(
+    D_TYPES,
+    D_CAPACITY,  # records, K
+    D_SHOWN,
+    D_RECORDS,
+    D_RESOURCES,
+    D_AMOUNTS,
+    D_HEALTH,  # 1: there is a plane for health
+    D_HEIGHT,  # cells
+    D_WIDTH,
+    DIMENSIONS,
+) = range(10)
+
+# Segments, int64 (T, 2): the first record of a type, and how many it has room for.
+BASE, ROOM = range(2)
+
+# What one tick needs beside the state, a tuple of int64 arrays that are clean between two ticks.
+(
+    MARKS,  # see below
+    NEAR,  # (T,): fixed types that some sprite of the type may touch
+    LISTED,  # (T,): sprites of the type when the rule at hand began
+    TOUCH,  # (K,): fixed types that the record touches
+    DYING,  # (H W,): fixed types whose sprite in the cell was killed in this tick
+    DOOMED,  # (H W T,): those, as cell T + type
+    FOUND,  # (K + 4 T,): second sprites that the first at hand overlaps, as index T + type
+    BLOCKED,  # (R,): 1 where a shield blocks the rule for the rest of the tick
+) = range(8)
+M_PRESENT = 0  # mask of the types of which there are sprites
+M_DEAD = 1  # mask of the types of which records were killed
+M_DOOMED = 2  # how many fixed sprites were killed
+M_SHIELDED = 3  # 1: BLOCKED is not clean
+MARKS_SIZE = 4
+
+BROOD = 4  # before a tick each type has room for so many births for each record of any type
