@@ -251,7 +251,9 @@ class Mask(Mapping[str, Tensor]):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the mask as a tree that `sidle.checkpoint` can write."""
-        return {"kept": dict(self._kept), "tied": dict(self.tied)}
+        # Lists, so that nobody who looks for weights by name takes the mask for them.
+        names, kept = list(self._kept), list(self._kept.values())
+        return {"names": names, "kept": kept, "tied": dict(self.tied)}
 
     @classmethod
     def from_state_dict(cls, tree: Mapping[str, Any]) -> Mask:
@@ -260,11 +262,11 @@ class Mask(Mapping[str, Tensor]):
         Raises:
             ArgumentError: ``tree`` is no such tree.
         """
-        if not {"kept", "tied"} <= set(tree):
+        if not {"names", "kept", "tied"} <= set(tree):
             raise ArgumentError(
-                f"Mask.from_state_dict: expected 'kept' and 'tied', got {sorted(tree)}."
+                f"Mask.from_state_dict: expected 'names', 'kept' and 'tied', got {sorted(tree)}."
             )
-        return cls(tree["kept"], tied=tree["tied"])
+        return cls(dict(zip(tree["names"], tree["kept"], strict=True)), tied=tree["tied"])
 
     def save(self, path: str | Path) -> None:
         """Write the mask to ``path``, one safetensors file, whole or not at all.

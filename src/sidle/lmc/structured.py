@@ -86,7 +86,12 @@ def prune_channels(
     small = copy.deepcopy(model)
     modes = [(module, module.training) for module in small.modules()]
     graph = _graph(pruning, small.eval(), example)
-    inner = {id(group[0].dep.target.module) for group in _groups(graph, small)}
+    inner = {
+        id(item.dep.target.module)
+        for group in _groups(graph, small)
+        for item in group
+        if item.dep.handler.__name__ == "prune_out_channels"
+    }
     outputs = [
         module
         for module in small.modules()
