@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -121,7 +122,7 @@ def _span(curves: Sequence[Curve]) -> tuple[float, float]:
 def _at(curve: Curve, x: float) -> float:
     """Return the height of ``curve`` at ``x``, straight between its points."""
     points = list(zip(curve.x, curve.y, strict=True))
-    for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
+    for (x0, y0), (x1, y1) in itertools.pairwise(points):
         if x <= x1:
             return y0 + (y1 - y0) * (max(x, x0) - x0) / (x1 - x0)
     return points[-1][1]

@@ -33,6 +33,9 @@ COMMANDS = {
     "report": Command("sidle.cli.report", "report", "write the report page"),
     "claims": Command("sidle.cli.report", "claims", "print every claim with its verdict"),
     "mi estimate": Command("sidle.cli.mi", "estimate", "mutual information of two files"),
+    "barrier": Command(
+        "sidle.cli.barrier", "barrier", "are two checkpoints linearly connected on given data"
+    ),
     "data list": Command("sidle.cli.data", "list_data", "list known data sets"),
     "data where": Command("sidle.cli.data", "where", "print where a data set was found"),
     "data fetch": Command("sidle.cli.data", "fetch", "download a data set, checksum verified"),

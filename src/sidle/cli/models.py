@@ -1,8 +1,8 @@
 """Networks that users name on the command line: ``module:factory``, and weights from their files.
 
 Weights are read from .safetensors files, checkpoints of sidle and .pt files; the last only with
-``torch.load(weights_only=True)``, so that nothing is unpickled that could run code. Building a model
-runs the user's own ``factory``, which is what naming it asks for.
+``torch.load(weights_only=True)``, so that nothing is unpickled that could run code. Building a
+model runs the user's own ``factory``, which is what naming it asks for.
 """
 
 from __future__ import annotations

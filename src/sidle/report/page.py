@@ -27,6 +27,7 @@ from sidle.evaluation import statistics
 from sidle.report import figures
 
 if TYPE_CHECKING:
+    import jinja2
     from markupsafe import Markup
 
 Summary = Mapping[str, Any]
@@ -131,32 +132,15 @@ def summaries(runs: Path) -> list[Summary]:
 
 def render(found: Sequence[Summary]) -> str:
     """Return the HTML of the page about ``found``, which is not empty and in page order."""
-    import jinja2
     import plotly.offline
     from markupsafe import Markup
 
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("sidle.report", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        count=count, date=date, duration=duration, number=number, json=_compact, link=link
-    )
-    environment.globals.update(
-        figure_data=lambda figure: inline_json(figures.escaped(figure["plotly"])),
-        forest=forest,
-        purposes=_PRESETS,
-        spread=spread,
-        verdicts=verdict_counts,
-    )
-    scripts = [inline_script(plotly.offline.get_plotlyjs()), inline_script(_template("page.js"))]
-    themes = {
-        "templates": {"light": figures.template("light"), "dark": figures.template("dark")},
-        "dark_colours": figures.dark_colours(),
-    }
+    environment = templates()
+    environment.globals.update(purposes=_PRESETS, verdicts=verdict_counts)
+    scripts = [
+        inline_script(plotly.offline.get_plotlyjs()),
+        inline_script(template_text("page.js")),
+    ]
     claims = [claim for summary in found for claim in summary["claims"]]
     verdicts = [claim["verdict"] for claim in claims]
     seeds = [claim["interval"]["n"] if claim["interval"] else 0 for claim in claims]
@@ -169,10 +153,40 @@ def render(found: Sequence[Summary]) -> str:
         latest=max((summary["finished"] for summary in found), key=_moment),
         plotly_js=scripts[0],
         page_js=scripts[1],
-        policy=_policy(scripts),
-        style=Markup(_template("style.css")),
-        themes=inline_json(themes),
+        policy=content_policy(scripts),
+        style=Markup(template_text("style.css")),
+        themes=inline_json(themes()),
     )
+
+
+def templates() -> jinja2.Environment:
+    """Return the environment in which the pages' templates are written."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("sidle.report", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        count=count, date=date, duration=duration, number=number, json=compact, link=link
+    )
+    environment.globals.update(
+        figure_data=lambda figure: inline_json(figures.escaped(figure["plotly"])),
+        forest=forest,
+        spread=spread,
+    )
+    return environment
+
+
+def themes() -> dict[str, Any]:
+    """Return what page.js needs to draw figures on a light and on a dark page."""
+    return {
+        "templates": {"light": figures.template("light"), "dark": figures.template("dark")},
+        "dark_colours": figures.dark_colours(),
+    }
 
 
 def inline_json(value: Any) -> Markup:
@@ -407,15 +421,17 @@ def _anchor(name: str, taken: Counter[str]) -> str:
     return f"s-{base}" if taken[base] == 1 else f"s-{base}--{taken[base]}"
 
 
-def _compact(value: Any) -> str:
+def compact(value: Any) -> str:
+    """Return a text as it is, all else as JSON on one line."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _template(name: str) -> str:
+def template_text(name: str) -> str:
+    """Return the file ``name`` among the templates."""
     return (resources.files("sidle.report") / "templates" / name).read_text(encoding="utf-8")
 
 
-def _policy(scripts: Sequence[str]) -> str:
+def content_policy(scripts: Sequence[str]) -> str:
     """Return the content policy: our scripts by digest, no requests. Plotly sets styles inline."""
     digests = [base64.b64encode(hashlib.sha256(text.encode()).digest()) for text in scripts]
     allowed = " ".join(f"'sha256-{digest.decode()}'" for digest in digests)
