@@ -80,7 +80,7 @@ class LevelBank:
 
     @property
     def rooms(self) -> npt.NDArray[np.int64]:
-        """Sprites of each type that a level placed at most so far, int64 (T,), fixed ones left out."""
+        """Most sprites of each type in a level so far, int64 (T,), 0 for fixed types."""
         return self._rooms
 
     def bins(self) -> npt.NDArray[np.int64]:

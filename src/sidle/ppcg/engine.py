@@ -209,6 +209,24 @@ class Engine:
         self._check_slots(np.array([slot]), "state")
         return self._layout.describe(self._states[slot], self._cells[slot])
 
+    def sprites(self, name: str) -> npt.NDArray[np.int64]:
+        """Return where the sprites of a type are: (S, 3), slot, x, y in pixels.
+
+        A parent's name means all its subtypes. In order of type, slot and birth; killed avatars
+        are among them.
+
+        Raises:
+            ArgumentError: the game has no such type.
+        """
+        if name not in self.game.subtypes:
+            known = ", ".join(self.game.types)
+            raise ArgumentError(f"Engine.sprites: no type '{name}'. The types are: {known}.")
+        found = [
+            self._layout.places(self._states, self._cells, kind)
+            for kind in self.game.subtypes[name]
+        ]
+        return np.concatenate(found)
+
     def episodes(self) -> npt.NDArray[np.void]:
         """Return the episodes that ended since the last call, of dtype `EPISODE`, in order.
 
@@ -576,7 +594,7 @@ class Engine:
         )
 
     def _room_for(self, most: npt.NDArray[np.int64]) -> None:
-        """Make room for levels with ``most`` records of each type, and for what they bring forth."""
+        """Make room for levels with ``most`` records of each type and what they bring forth."""
         born = self.game.tables.types[:, codes.T_BORN] > 0
         needed = np.where(born, most + codes.BROOD * most.sum(), most)
         short = needed > self._layout.rooms

@@ -102,6 +102,24 @@ class Layout:
                 )
         return made
 
+    def places(
+        self, states: npt.NDArray[np.int32], cells: npt.NDArray[np.int64], kind: int
+    ) -> npt.NDArray[np.int64]:
+        """Return (slot, x, y) of all sprites of a type in ``states`` (N, W), int64 (S, 3)."""
+        if self.game.tables.types[kind, codes.T_FIXED]:
+            slots, at = np.nonzero(cells >> kind & 1)
+            x, y = at % self.width * codes.TILE, at // self.width * codes.TILE
+            return np.stack([slots, x, y], axis=1)
+        room, first = int(self.rooms[kind]), int(self.segments[kind, codes.BASE])
+        alive = np.arange(room) < states[:, codes.HEADER + kind, np.newaxis]
+        slots, records = np.nonzero(alive)
+        start, capacity = (int(self.sizes[d]) for d in (codes.D_RECORDS, codes.D_CAPACITY))
+        x, y = (
+            states[slots, start + field * capacity + first + records].astype(np.int64)
+            for field in (codes.F_X, codes.F_Y)
+        )
+        return np.stack([slots, x, y], axis=1)
+
     def describe(
         self, state: npt.NDArray[np.int32], cells: npt.NDArray[np.int64]
     ) -> dict[str, Any]:
@@ -128,8 +146,8 @@ class Layout:
                     sprites.append([name, x, y, extras] if extras else [name, x, y])
                 continue
             first = int(self.segments[kind, codes.BASE])
-            for record in range(first, first + int(state[codes.HEADER + kind])):
-                sprites.append(self._sprite(state, name, record))
+            count = int(state[codes.HEADER + kind])
+            sprites.extend(self._sprite(state, name, first + place) for place in range(count))
         sprites.sort(key=lambda sprite: (sprite[:3], str(sprite[3:])))
         return {
             "tick": int(state[codes.H_TICK]),
