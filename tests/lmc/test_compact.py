@@ -32,7 +32,7 @@ def network(seed=0, bias=True):
 
 
 def pruned(model, fraction=0.9):
-    mask = criteria.random(Mask.ones(model), fraction, seed=0)
+    mask = criteria.random_mask(Mask.ones(model), fraction, seed=0)
     mask.apply_(model)
     return mask
 
@@ -94,7 +94,7 @@ def test_empty_rows_and_empty_layers_give_the_bias():
 
 def test_a_mask_is_applied_and_the_model_left_as_it_is():
     model = network().train()
-    mask = criteria.random(Mask.ones(model), 0.9, seed=0)
+    mask = criteria.random_mask(Mask.ones(model), 0.9, seed=0)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     small = compacted(model, mask)
     assert model.training
@@ -137,7 +137,7 @@ class Transformer(nn.Module):
 def test_layers_whose_weight_others_read_stay_dense():
     with seeding.scope(0):
         model = Transformer()
-    mask = criteria.random(Mask.ones(model), 0.9, seed=0)
+    mask = criteria.random_mask(Mask.ones(model), 0.9, seed=0)
     mask.apply_(model)
     small = compacted(model)
     replaced = [name for name, m in small.named_modules() if isinstance(m, CompactLinear)]

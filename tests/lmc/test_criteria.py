@@ -79,7 +79,7 @@ def test_tied_names_go_along():
 @pytest.mark.parametrize("scope", ["global", "layer"])
 def test_random_masks_have_exact_counts_and_follow_the_seed(scope):
     _, mask = drawn(0)
-    first, again, other = (criteria.random(mask, 0.3, seed=s, scope=scope) for s in (1, 1, 2))
+    first, again, other = (criteria.random_mask(mask, 0.3, seed=s, scope=scope) for s in (1, 1, 2))
     assert first == again
     assert first != other
     for name in mask:

@@ -265,7 +265,7 @@ def test_other_misuse_is_refused_before_any_work():
 
 
 def test_pruning_goes_on_from_a_mask():
-    given = criteria.random(ones(), 0.5, seed=0)
+    given = criteria.random_mask(ones(), 0.5, seed=0)
     train_fn = Training()
     dense, ticket = iterative(train_fn, initial(), given, stop=T, rounds=1, rewind_step=2)
     assert train_fn.calls[0][3] == given.density

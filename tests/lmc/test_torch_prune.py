@@ -7,7 +7,7 @@ from torch.nn.utils import prune
 
 from sidle import seeding
 from sidle.errors import ArgumentError, ShapeError
-from sidle.lmc.criteria import random
+from sidle.lmc.criteria import random_mask
 from sidle.lmc.masks import Mask
 from sidle.lmc.torch_prune import from_torch_prune, to_torch_prune, to_torch_prune_state
 
@@ -39,7 +39,7 @@ def test_what_torch_pruned_comes_in_whole(as_state):
 
 def test_what_goes_out_is_pruned_by_torch_and_comes_back():
     model = network()
-    mask = random(Mask.ones(model), 0.5, seed=0)
+    mask = random_mask(Mask.ones(model), 0.5, seed=0)
     expected = mask.apply(model.state_dict())
     state = to_torch_prune_state(model.state_dict(), mask)
     pruned = to_torch_prune(model, mask)

@@ -36,6 +36,7 @@ COMMANDS = {
     "barrier": Command(
         "sidle.cli.barrier", "barrier", "are two checkpoints linearly connected on given data"
     ),
+    "prune": Command("sidle.cli.prune", "prune", "prune the weights of a checkpoint"),
     "data list": Command("sidle.cli.data", "list_data", "list known data sets"),
     "data where": Command("sidle.cli.data", "where", "print where a data set was found"),
     "data fetch": Command("sidle.cli.data", "fetch", "download a data set, checksum verified"),

@@ -58,7 +58,7 @@ def magnitude(
     return _without_lowest(scores, mask, fraction, scope, "magnitude")
 
 
-def random(mask: Mask, fraction: float = FRACTION, *, seed: int, scope: Scope = "global") -> Mask:
+def random_mask(mask: Mask, fraction: float = FRACTION, *, seed: int, scope: Scope = "global") -> Mask:
     """Prune weights at random; `shuffled` is the control with the density of each layer kept.
 
     Raises:
@@ -72,7 +72,7 @@ def random(mask: Mask, fraction: float = FRACTION, *, seed: int, scope: Scope = 
         )
         for name in mask
     }
-    return _without_lowest(scores, mask, fraction, scope, "random")
+    return _without_lowest(scores, mask, fraction, scope, "random_mask")
 
 
 def shuffled(mask: Mask, *, seed: int) -> Mask:
