@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -329,8 +330,8 @@ def _sheet(options: BarrierOptions, found: Barrier, aligned: Barrier | None, com
         title=f"Are {options.a.name} and {options.b.name} linearly connected?",
         verdict=_PAGE_VERDICTS[verdict],
         answer=_ANSWERS[verdict],
-        lead=_explained(found, options.threshold),
-        notes=_notes(options, found, aligned),
+        lead=_typeset(_explained(found, options.threshold)),
+        notes=[_typeset(note) for note in _notes(options, found, aligned)],
         figures=(
             sheet.Figure(
                 "Error on the line between the networks",
@@ -348,13 +349,18 @@ def _sheet(options: BarrierOptions, found: Barrier, aligned: Barrier | None, com
             sheet.Table(
                 "The numbers",
                 ("", *(name for name, _ in variants)),
-                [(title, *(cell(one) for _, one in variants)) for title, cell in _ROWS],
+                [(title, *(_typeset(cell(one)) for _, one in variants)) for title, cell in _ROWS],
             ),
         ),
         facts=facts,
         command=command,
         written="sidle barrier",
     )
+
+
+def _typeset(text: str) -> str:
+    """Return ``text`` with signs of minus, and numbers that keep their unit beside them."""
+    return re.sub(r"(?<![\w.])-(?=\d)", "\u2212", text).replace(" %", "\u00a0%")
 
 
 def _line(x: Any, y: Any, name: str, index: int) -> list[Any]:

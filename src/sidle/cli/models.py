@@ -12,6 +12,7 @@ import importlib
 import json
 import pickle
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -148,14 +149,18 @@ def read(path: Path) -> Mapping[str, Any]:
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     try:
-        tree = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # remarks on the pickle protocol
+            tree = torch.load(path, map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path}: is no file of torch.save, or holds Python objects, which could run code when "
             "they are unpickled. Save the weights alone: torch.save(model.state_dict(), path)."
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        problem = str(error).partition("\n")[0].rstrip(".")
+    except Exception as error:  # the reader promises no particular exceptions on damaged bytes
+        problem = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
         raise CheckpointError(
             f"{path}: not a complete file of torch.save: {problem}. Copy it again, or save the "
             "weights again."

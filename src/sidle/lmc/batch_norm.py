@@ -107,7 +107,7 @@ def re_estimated(
             n_batches += 1
             for place, state in enumerate(points):
                 states.load(model, {**state, **statistics[place]})
-                model(x.to(device))
+                measurement.output_of(model, x.to(device), function)
                 statistics[place] = _copied(found)
                 bar.advance()
     if not n_batches:

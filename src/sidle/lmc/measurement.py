@@ -90,8 +90,9 @@ def measure(
             bool or shares in [0, 1], say what counts as wrong.
 
     Raises:
-        ArgumentError: no examples, labels outside [0, C) or not integers, data that can be gone
-            through only once, or a state of another architecture.
+        ArgumentError: no examples, labels outside [0, C) or not integers, inputs that the model
+            cannot take, data that can be gone through only once, or a state of another
+            architecture.
         ShapeError: x and y differ in length, or outputs or losses have another shape.
         NonFiniteError: a loss is NaN or infinite.
     """
@@ -103,7 +104,7 @@ def measure(
         if state is not None:
             states.load(model, state)
         for x, y in batches(data, batch_size):
-            outputs = model(x.to(device))
+            outputs = output_of(model, x.to(device), "measure")
             parts.append(score(outputs, y.to(device), loss, "measure", "the network"))
     if not parts:
         raise ArgumentError("measure: the data holds no batches. Give at least one example.")
@@ -147,6 +148,24 @@ def batches(data: Data, batch_size: int, name: str = "data") -> Iterator[Batch]:
     for batch in data:
         _check_batch(batch, "batches", name)
         yield batch[0], batch[1]
+
+
+def output_of(model: nn.Module, x: Tensor, function: str) -> Any:
+    """Return ``model(x)``.
+
+    Raises:
+        ArgumentError: the model raised an error over these inputs.
+    """
+    try:
+        return model(x)
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        problem = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".")
+        raise ArgumentError(
+            f"{function}: {type(model).__name__} failed on inputs of shape {tuple(x.shape)} and "
+            f"type {x.dtype}: {problem}. Give inputs like those it was trained on."
+        ) from error
 
 
 def score(outputs: Tensor, y: Tensor, loss: Loss | None, function: str, where: str) -> Measurement:

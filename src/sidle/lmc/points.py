@@ -115,11 +115,11 @@ def measure_points(
         if evaluation == "auto":
             choice = _Choice(False, "too few batches for a timed probe")
             if len(first) == _BATCHES_WORTH_A_PROBE and len(points) > 1:
-                choice = _probe(model, points, first[0][0].to(device))
+                choice = _probe(model, points, first[0][0].to(device), function)
         for x, y in itertools.chain(first, stream):
             inputs, labels = x.to(device), y.to(device)
             outputs = _stacked if choice.stacked else _one_by_one
-            for place, out in enumerate(outputs(model, points, inputs)):
+            for place, out in enumerate(outputs(model, points, inputs, function)):
                 measured = measurement.score(out, labels, loss, function, names[place])
                 parts[place].append(measured)
                 bar.advance()
@@ -127,13 +127,18 @@ def measure_points(
     return [Measurement.joined(part) for part in parts], f"{how}: {choice.reason}"
 
 
-def _one_by_one(model: nn.Module, points: Sequence[State], x: Tensor) -> Iterator[Tensor]:
+def _one_by_one(
+    model: nn.Module, points: Sequence[State], x: Tensor, function: str
+) -> Iterator[Tensor]:
     for state in points:
         states.load(model, state)
-        yield model(x)  # perhaps a view of weights, which the next state overwrites
+        # Perhaps a view of weights, which the next state overwrites.
+        yield measurement.output_of(model, x, function)
 
 
-def _stacked(model: nn.Module, points: Sequence[State], x: Tensor) -> Iterator[Tensor]:
+def _stacked(
+    model: nn.Module, points: Sequence[State], x: Tensor, function: str
+) -> Iterator[Tensor]:
     def forward(state: dict[str, Tensor], x: Tensor) -> Tensor:
         # Tied weights come under each of their names, so nothing has to be tied again.
         out: Tensor = functional_call(model, state, (x,), tie_weights=False)
@@ -149,29 +154,30 @@ def _stacked(model: nn.Module, points: Sequence[State], x: Tensor) -> Iterator[T
                 outputs = vmap(forward, in_dims=(0, None), randomness="error")(stacked, x)
         except Exception as error:  # whatever a model's own code raises over stacked tensors
             raise ArgumentError(
-                "the model cannot run with stacked weights "
+                f"{function}: the model cannot run with stacked weights "
                 f"({' '.join(str(error).split())[:120]}). Use evaluation='sequential'."
             ) from error
         yield from outputs
 
 
-def _probe(model: nn.Module, points: Sequence[State], x: Tensor) -> _Choice:
+def _probe(model: nn.Module, points: Sequence[State], x: Tensor, function: str) -> _Choice:
     """Time both ways on a few of the points and one batch, and compare what they compute."""
     few = points[:STACKED]
 
     def timed(outputs: Callable[..., Iterator[Tensor]]) -> tuple[Tensor, float]:
         _wait_for(x)
         started = time.perf_counter()
-        found = torch.stack([out.clone() for out in outputs(model, few, x)])
+        found = torch.stack([out.clone() for out in outputs(model, few, x, function)])
         _wait_for(x)
         return found, time.perf_counter() - started
 
-    list(_one_by_one(model, few[:1], x))  # what a library sets up once does not count
+    list(_one_by_one(model, few[:1], x, function))  # what a library sets up once does not count
     expected, seconds = timed(_one_by_one)
     try:
         found, seconds_stacked = timed(_stacked)
     except ArgumentError as error:
-        return _Choice(False, str(error).split(" Use evaluation")[0])
+        reason = str(error).removeprefix(f"{function}: ").partition(". Use evaluation")[0]
+        return _Choice(False, reason)
     if (found - expected).abs().max() > _TOLERANCE * expected.abs().max():
         return _Choice(False, "stacked weights give other outputs in this model")
     if seconds_stacked < 3 * seconds:  # else no warming up could make it pay
