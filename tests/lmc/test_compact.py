@@ -181,6 +181,11 @@ def test_other_files_and_architectures_are_refused(tmp_path):
         load_compact(tmp_path / "dense", network())
     with pytest.raises(CheckpointError, match="holds no compact form of a Bilinear"):
         load_compact(tmp_path / "small", nn.Bilinear(2, 2, 2))
+    tree = checkpoint.load(tmp_path / "small")
+    tree["model"]["0.columns"][0] = 10**6  # would read far outside the input
+    checkpoint.save(tmp_path / "outside", tree)
+    with pytest.raises(CheckpointError, match="holds no compact form"):
+        load_compact(tmp_path / "outside", network())
     with pytest.raises(ArgumentError, match="Wrap it"):
         compacted(nn.Linear(3, 3), names=[""])
 
