@@ -184,6 +184,7 @@ def test_loading_a_state_while_held_masks_it():
     mask, optimizer = drawn_mask(model), torch.optim.Adam(model.parameters())
     mask.hold(model, optimizer)
     model.load_state_dict(dense.state_dict())
+    assert mask.revived(model.state_dict()) == {}
     optimizer.load_state_dict(dense_optimizer.state_dict())
     for name, kept in mask.items():
         weight = model.get_parameter(name)

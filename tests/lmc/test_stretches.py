@@ -64,6 +64,14 @@ def test_whatever_differs_is_another_stretch(change, tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_another_mask_is_another_stretch_though_it_begins_alike(tmp_path):
+    train_fn = Counting()
+    masked = {"model": MASK.apply(STATE["model"]), "step": 0}
+    for mask in (MASK, None):
+        stretches.trained(train_fn, masked, 0, 5, 3, mask=mask, folder=tmp_path)
+    assert train_fn.calls == 2
+
+
 def test_what_the_mask_takes_away_makes_no_difference(tmp_path):
     train_fn = Counting()
     other = {"model": {"w": torch.tensor([1.0, 77.0, 3.0])}, "step": 0}
