@@ -15,9 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
-from sidle import studies
-from sidle.cli import main
+from sidle import seeding, studies
+from sidle.cli import main, models
 from sidle.studies import execution
 from sidle.studies.study import complete_seeds, judge
 
@@ -27,6 +29,16 @@ PAGES += sorted((ROOT / "docs").glob("*.md"))
 # What a command line may begin with besides `sidle` and `make`; not run, because it would change
 # the machine.
 SETUP = ("git clone", "cd ", "pip install", ".venv/bin/pre-commit install")
+
+# What the documented commands call networks:small.
+NETWORKS = """
+from torch import nn
+
+def small():
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 10)
+    )
+"""
 
 
 def blocks(page):
@@ -59,6 +71,11 @@ def folder(tmp_path, monkeypatch):
     noise = np.random.default_rng(0).normal(size=(2, 400, 2)).astype(np.float32)
     np.save("x.npy", noise[0])
     np.save("y.npy", noise[0] + noise[1])
+    Path("networks.py").write_text(NETWORKS, encoding="utf-8")
+    for seed, name in enumerate(("a.pt", "b.pt")):
+        with seeding.scope(seed):
+            torch.save(models.build("networks:small").state_dict(), name)
+    save_file(torch.load("a.pt", weights_only=True), "pruned.safetensors")
     with monkeypatch.context() as patch:
         patch.setattr(studies, "NAMES", {"toy": "programs.toy_study"})
         with contextlib.redirect_stdout(io.StringIO()):
