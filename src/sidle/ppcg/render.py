@@ -1,0 +1,274 @@
+"""Frames of a game: RGB arrays of what a level looks like.
+
+    renderer = Renderer(game, tile=32)
+    frame = renderer.frame(engine.state(0), (9, 13))     # uint8 (288, 416, 3)
+
+Ten pixels a tile are what the paper's agents saw; 32 or more are handsome. Sprites stand where
+they are to the pixel. Types are drawn in order of definition, so that later ones lie on top. The
+same state gives the same frame everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import ImageColor
+
+from sidle.errors import ArgumentError
+from sidle.ppcg import pictures, vocabulary
+from sidle.ppcg.kernels import drawing
+from sidle.ppcg.kernels.codes import TILE
+from sidle.ppcg.vgdl import Game, Level
+
+Frame = npt.NDArray[np.uint8]
+
+SMALLEST_TILE, LARGEST_TILE = 4, 128
+_MARKED_TILE = 16  # pixels from which marks are written in digits
+_BACK = (27, 33, 39)
+_FULL = 10  # units a bar shows where the game names no limit
+
+# Digits of 3 x 5 pixels, rows from above, as octal digits: 4 = left, 2 = middle, 1 = right.
+_DIGITS = ("75557", "26227", "71747", "71717", "55711", "74717", "74757", "71122", "75757", "75717")
+
+
+class Renderer:
+    """Draws levels and states of ``game``.
+
+    Args:
+        game: the compiled game.
+        tile: pixels of a tile's side, from 4 to 128.
+
+    Attributes:
+        looks: the picture and colour of each type.
+        ground: what empty cells show.
+
+    Raises:
+        ArgumentError: a tile smaller or larger than that.
+    """
+
+    def __init__(self, game: Game, *, tile: int = 32) -> None:
+        if not SMALLEST_TILE <= tile <= LARGEST_TILE:
+            raise ArgumentError(
+                f"Renderer: tile must be from {SMALLEST_TILE} to {LARGEST_TILE} pixels, got {tile}."
+            )
+        self.game, self.tile = game, tile
+        self.looks = pictures.looks(game)
+        self.ground = pictures.ground_of(self.looks)
+        counts = [look.n_variants for look in self.looks]
+        self._first = np.cumsum([0, *counts])
+        self._numbers = {name: number for number, name in enumerate(game.types)}
+        self._avatars = frozenset(game.avatars())
+        shown = [look.picture for look in self.looks]
+        drawn = [None if name is None else pictures.PICTURES[name] for name in shown]
+        self._joins = [picture is not None and picture.joins for picture in drawn]
+        self._faces = [picture is not None and picture.faces for picture in drawn]
+        self._atlas = np.zeros((sum(counts), tile, tile, 4), np.uint8)
+        self._is_drawn = np.zeros(sum(counts), np.bool_)
+        self._background: Frame = np.zeros((0, 0, 3), np.uint8)
+
+    def frame(
+        self, state: Mapping[str, Any], shape: tuple[int, int], *, status: bool = True
+    ) -> Frame:
+        """Return a state as a picture, uint8 (H T, W T, 3), RGB.
+
+        Args:
+            state: as `Engine.state` returns it.
+            shape: (H, W), cells of the level.
+            status: whether the avatar bears marks of its health and of what it carries.
+        """
+        made = self._put(self.sprites(state), shape)
+        if status:
+            self._mark(made, state)
+        return made
+
+    def level(self, level: Level, shape: tuple[int, int] | None = None) -> Frame:
+        """Return a level before its first tick as a picture, uint8 (H T, W T, 3), RGB.
+
+        Args:
+            level: of this game.
+            shape: (H, W) of the picture in cells; by default the level's own.
+        """
+        return self._put(self.sprites(opening(self.game, level)), shape or level.characters.shape)
+
+    def sprites(self, state: Mapping[str, Any]) -> npt.NDArray[np.int64]:
+        """Return what a state shows, in drawing order: (S, 3), picture, x and y in tenths of a tile.
+
+        A picture is a place in `atlas`. Killed avatars and invisible sprites are left out.
+        """
+        found: list[tuple[int, int, int, int]] = []  # type, variant, x, y
+        joined: dict[str | None, set[tuple[int, int]]] = {}
+        for name, x, y, *rest in state["sprites"]:
+            number = self._numbers[name]
+            extras: Mapping[str, Any] = rest[0] if rest else {}
+            if self.looks[number].picture is None or extras.get("disabled"):
+                continue
+            if self._joins[number]:
+                joined.setdefault(self.looks[number].picture, set()).add((x, y))
+            facing = tuple(extras.get("ori", (0, 0))) if self._faces[number] else (0, 0)
+            found.append((number, pictures.FACINGS.index(facing), x, y))
+        edge_x = max((x for _, _, x, _ in found), default=0)
+        edge_y = max((y for _, _, _, y in found), default=0)
+        made = np.zeros((len(found), 3), np.int64)
+        for place, (number, variant, x, y) in enumerate(sorted(found, key=lambda one: one[0])):
+            if self._joins[number]:
+                variant = _rim(joined[self.looks[number].picture], x, y, edge_x, edge_y)
+            made[place] = self._first[number] + variant, x, y
+        return made
+
+    def atlas(self) -> npt.NDArray[np.uint8]:
+        """Return every picture of the game, uint8 (P, T, T, 4), RGBA with straight alpha."""
+        self._draw(np.arange(len(self._atlas)))
+        return self._atlas.copy()
+
+    def background(self) -> Frame:
+        """Return an empty cell, uint8 (T, T, 3), RGB."""
+        made: Frame = pictures.pixels(self.ground, 0, self.tile)[..., :3].copy()
+        return made
+
+    def first(self, number: int) -> int:
+        """Return the place in the atlas of the first picture of a type; types follow in order."""
+        return int(self._first[number])
+
+    def portrait(self, number: int) -> int:
+        """Return the place in the atlas of the picture that stands for a type, as in a legend."""
+        variant = 1 + 2 + 4 + 8 if self._joins[number] else 0
+        if self._faces[number]:
+            variant = pictures.FACINGS.index(_orientation(self.game, number))
+        return int(self._first[number]) + variant
+
+    def _put(self, sprites: npt.NDArray[np.int64], shape: tuple[int, ...]) -> Frame:
+        height, width = shape
+        if self._background.shape != (height * self.tile, width * self.tile, 3):
+            self._background = np.tile(self.background(), (height, width, 1))
+        made = self._background.copy()
+        self._draw(sprites[:, 0])
+        # Halves are rounded up, as everywhere on the screen.
+        places = (2 * sprites[:, 1:] * self.tile + TILE) // (2 * TILE)
+        index, left, top = (
+            np.ascontiguousarray(part) for part in (sprites[:, 0], places[:, 0], places[:, 1])
+        )
+        drawing.put_pictures(made, self._atlas, index, left, top)
+        return made
+
+    def _draw(self, wanted: npt.NDArray[np.int64]) -> None:
+        """Draw those pictures of the atlas that are wanted for the first time."""
+        for index in np.unique(wanted[~self._is_drawn[wanted]]).tolist():
+            number = int(np.searchsorted(self._first, index, side="right")) - 1
+            variant = index - int(self._first[number])
+            self._atlas[index] = pictures.pixels(self.looks[number], variant, self.tile)
+            self._is_drawn[index] = True
+
+    def _mark(self, frame: Frame, state: Mapping[str, Any]) -> None:
+        """Write health and resources on the avatar's tile: bars, from 16 pixels on digits."""
+        for name, x, y, *rest in state["sprites"]:
+            number = self._numbers[name]
+            if number not in self._avatars or not rest or rest[0].get("disabled"):
+                continue
+            left, top = ((2 * value * self.tile + TILE) // (2 * TILE) for value in (x, y))
+            if "hp" in rest[0]:
+                self._bar(
+                    frame, left, top, rest[0]["hp"] / self._full_health(number, rest[0]["hp"])
+                )
+            for row, (resource, amount) in enumerate(rest[0].get("res", {}).items()):
+                if self.tile >= _MARKED_TILE:
+                    self._number(frame, left, top, row, resource, amount)
+                else:
+                    limit = int(self.game.parameters[self._numbers[resource]].get("limit", _FULL))
+                    share = min(1.0, amount / max(1, limit))
+                    self._strip(frame, left, top + row, share, self._colour(resource))
+
+    def _full_health(self, number: int, health: int) -> int:
+        written = self.game.parameters[number]
+        names = ("maxHealthPoints", "limitHealthPoints", "healthPoints")
+        return max(1, health, *(int(written.get(name, 0)) for name in names))
+
+    def _bar(self, frame: Frame, left: int, top: int, share: float) -> None:
+        """Draw a bar of health along the lower edge of a tile."""
+        thick = max(1, self.tile // 10)
+        at = top + self.tile - thick
+        _fill(frame, left, at, self.tile, thick, _BACK)
+        _fill(frame, left, at, round(share * self.tile), thick, (88, 196, 128))
+
+    def _strip(
+        self, frame: Frame, left: int, top: int, share: float, colour: tuple[int, int, int]
+    ) -> None:
+        _fill(frame, left, top, max(1, round(share * self.tile)), 1, colour)
+
+    def _number(
+        self, frame: Frame, left: int, top: int, row: int, resource: str, amount: int
+    ) -> None:
+        """Write an amount on a small plate in the colour of what is carried."""
+        size = self.tile // _MARKED_TILE
+        text = str(amount)
+        height, width = 7 * size, (4 * len(text) + 4) * size
+        at = top - height // 2 + row * (height + size)  # half above the tile: faces stay free
+        _fill(frame, left, at, width, height, _BACK)
+        _fill(frame, left + size, at + size, 2 * size, 5 * size, self._colour(resource))
+        for place, digit in enumerate(text):
+            for line, bits in enumerate(_DIGITS[int(digit)]):
+                for column in range(3):
+                    if int(bits) & 4 >> column:
+                        x = left + (4 + 4 * place + column) * size
+                        _fill(frame, x, at + (1 + line) * size, size, size, (255, 255, 255))
+
+    def _colour(self, name: str) -> tuple[int, int, int]:
+        red, green, blue = ImageColor.getrgb(self.looks[self._numbers[name]].colour)[:3]
+        return red, green, blue
+
+
+def opening(game: Game, level: Level) -> dict[str, Any]:
+    """Return the sprites a level places, in the form of `Engine.state`, before the first tick."""
+    sprites: list[list[Any]] = []
+    for row, line in enumerate(level.rows):
+        for column, character in enumerate(line):
+            for name in game.mapping.get(character, ()):
+                facing = _orientation(game, game.types.index(name))
+                extras = [{"ori": list(facing)}] if facing != (0, 0) else []
+                sprites.append([name, column * TILE, row * TILE, *extras])
+    return {"sprites": sprites}
+
+
+def sheet(frames: Sequence[Frame], columns: int, gap: int, ground: tuple[int, int, int]) -> Frame:
+    """Return frames of one size side by side in rows, ``gap`` pixels apart and around.
+
+    Raises:
+        ArgumentError: there are none, or their sizes differ.
+    """
+    if not frames or len({frame.shape for frame in frames}) > 1 or columns < 1:
+        raise ArgumentError("sheet: expected at least one column and one frame, all of one size.")
+    height, width, _ = frames[0].shape
+    rows = -(-len(frames) // columns)
+    made = np.empty((rows * (height + gap) + gap, columns * (width + gap) + gap, 3), np.uint8)
+    made[:] = ground
+    for place, frame in enumerate(frames):
+        top = gap + place // columns * (height + gap)
+        left = gap + place % columns * (width + gap)
+        made[top : top + height, left : left + width] = frame
+    return made
+
+
+def _orientation(game: Game, number: int) -> tuple[int, int]:
+    """Return where a type faces at birth."""
+    written = game.parameters[number].get("orientation", "")
+    named = vocabulary.DIRECTIONS.get(written.upper())
+    return named if named is not None else vocabulary.CLASSES[game.classes[number]].orientation
+
+
+def _rim(places: set[tuple[int, int]], x: int, y: int, edge_x: int, edge_y: int) -> int:
+    """Return which sides of a tile border on something else; beyond the level all is alike."""
+    sides = ((x, y - TILE), (x + TILE, y), (x, y + TILE), (x - TILE, y))
+    return sum(
+        1 << side
+        for side, (a, b) in enumerate(sides)
+        if 0 <= a <= edge_x and 0 <= b <= edge_y and (a, b) not in places
+    )
+
+
+def _fill(
+    frame: Frame, left: int, top: int, width: int, height: int, colour: tuple[int, int, int]
+) -> None:
+    """Paint a rectangle; what lies outside of the frame is left out."""
+    frame[max(0, top) : max(0, top + height), max(0, left) : max(0, left + width)] = colour
