@@ -7,6 +7,7 @@ mine = find("mine.vgdl")          # with levels in mine.txt, or mine_0.txt, mine
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,7 +101,7 @@ def find(source: str | Path, *, levels: str | Path | None = None) -> Playable:
     game = vgdl.read_game(path)
     made = _read_levels(game, level_files(path) if levels is None else [Path(levels)])
     shape = _largest(made)
-    title, summary = _heading(game)
+    title, summary = title_of(game), summary_of(game)
     generator = None
     if _WALL in game.mapping and min(shape) >= 3:
         generator = generators.from_levels(game.name, ["\n".join(level.rows) for level in made])
@@ -127,6 +128,17 @@ def level_files(rules: Path) -> list[Path]:
     return several
 
 
+def title_of(game: Game) -> str:
+    """Return what to call a game: the comment in its first line, else its name."""
+    comments = _comments(game)
+    return comments[0] if comments else game.name.replace("_", " ").capitalize()
+
+
+def summary_of(game: Game) -> str:
+    """Return what its second line, a comment too, says about a game; empty if there is none."""
+    return "".join(_comments(game)[1:])
+
+
 def _read_levels(game: Game, paths: Sequence[Path]) -> tuple[Level, ...]:
     return tuple(level for path in paths for level in game.levels(vgdl.read_text(path), path=path))
 
@@ -143,9 +155,8 @@ def _padded(game: Game, levels: Sequence[Level], shape: tuple[int, int]) -> tupl
     return tuple(game.level(games.pad(level.characters, shape)) for level in levels)
 
 
-def _heading(game: Game) -> tuple[str, str]:
-    """Return title and summary of a game: the comments in its first two lines, else its name."""
+def _comments(game: Game) -> list[str]:
+    """Return the comments at the beginning of the rules, at most two."""
     lines = [line.strip() for line in game.text.splitlines()[:2]]
-    comments = [line.lstrip("#").strip() for line in lines if line.startswith("#")]
-    title, summary, *_ = [*comments, "", ""]
-    return title or game.name.replace("_", " ").capitalize(), summary
+    comments = itertools.takewhile(lambda line: line.startswith("#"), lines)
+    return [comment for line in comments if (comment := line.lstrip("#").strip())]

@@ -94,7 +94,7 @@ class Renderer:
         return self._put(self.sprites(opening(self.game, level)), shape or level.characters.shape)
 
     def sprites(self, state: Mapping[str, Any]) -> npt.NDArray[np.int64]:
-        """Return what a state shows, in drawing order: (S, 3), picture, x and y in tenths of a tile.
+        """Return what a state shows, in drawing order: (S, 3), picture, x, y in tenths of a tile.
 
         A picture is a place in `atlas`. Killed avatars and invisible sprites are left out.
         """
@@ -127,6 +127,11 @@ class Renderer:
         """Return an empty cell, uint8 (T, T, 3), RGB."""
         made: Frame = pictures.pixels(self.ground, 0, self.tile)[..., :3].copy()
         return made
+
+    @property
+    def n_pictures(self) -> int:
+        """How many pictures `atlas` holds."""
+        return len(self._atlas)
 
     def first(self, number: int) -> int:
         """Return the place in the atlas of the first picture of a type; types follow in order."""
