@@ -31,7 +31,7 @@ from sidle import seeding
 from sidle.errors import ArgumentError, ShapeError, SidleError
 from sidle.ppcg.bank import N_BINS, LevelBank
 from sidle.ppcg.kernels import codes, searching, stepping
-from sidle.ppcg.layout import Layout, most_records, placing
+from sidle.ppcg.layout import Layout, most_records
 from sidle.ppcg.vgdl import Game, Level
 
 Autoreset = Literal["same_step", "next_step", "disabled"]
@@ -155,7 +155,6 @@ class Engine:
         self.seed, self.threads, self.autoreset, self.bank = seed, threads, autoreset, bank
         self.observe, self.most_ticks = observe, most_ticks
         self._stream_seed = np.uint64(seeding.split(seed, "ppcg_engine"))
-        self._placing = placing(game)
         self._layout = Layout.make(game, height, width, np.zeros(len(game.types), np.int64))
         n_channels = len(game.channels)
         self._states = np.zeros((n, self._layout.words), np.int32)
@@ -184,7 +183,17 @@ class Engine:
         self._bank_version = -1
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
         self._ready = False
-        self._scratches = [self._layout.scratch() for _ in range(threads)]
+        self._to_reset = np.zeros(n, np.int64)
+        self._settings = np.zeros(stepping.SETTINGS, np.int64)
+        for place, value in (
+            (stepping.S_ACTIONS, len(game.actions)),
+            (stepping.S_MOST_TICKS, most_ticks),
+            (stepping.S_OBSERVED, observe),
+            (stepping.S_AUTORESET, _AUTORESETS[autoreset]),
+            (stepping.S_KEEP_FINAL, keep_final),
+        ):
+            self._settings[place] = value
+        self._set_source(np.zeros(1), np.zeros(1, np.int64), np.zeros(0, np.int64))
         self._give_room(self._layout.rooms)
 
     # What happened.
@@ -337,13 +346,13 @@ class Engine:
         if self._n_logged + self.n > len(self._log):
             self._log = np.concatenate([self._log, np.zeros_like(self._log)])
         if self._pool is None:
-            report = self._step_some(0, self.n, self._scratches[0], given)
+            report = self._step_some(0, self.n, self._works[0], given)
         else:
             bounds = np.linspace(0, self.n, self.threads + 1).astype(int).tolist()
             report = max(
                 self._pool.map(
                     lambda part: self._step_some(
-                        bounds[part], bounds[part + 1], self._scratches[part], given
+                        bounds[part], bounds[part + 1], self._works[part], given
                     ),
                     range(self.threads),
                 )
@@ -356,6 +365,7 @@ class Engine:
         self._n_logged = stepping.log_episodes(
             self.dones,
             self._ended,
+            self._to_reset,
             self._states,
             self._log,
             self._n_logged,
@@ -415,9 +425,7 @@ class Engine:
         if self.observe:
             searching.redraw(
                 where,
-                self.game.tables.types,
-                self._layout.segments,
-                self._layout.sizes,
+                self._layout.image,
                 self._states,
                 self._cells,
                 self._flat_planes,
@@ -438,9 +446,7 @@ class Engine:
         made = np.zeros(len(where), np.uint64)
         searching.hash_states(
             where,
-            self.game.tables.types,
-            self._layout.segments,
-            self._layout.sizes,
+            self._layout.image,
             self._states,
             self._cells,
             made,
@@ -450,63 +456,45 @@ class Engine:
     # Inside.
 
     def _step_some(
-        self,
-        begin: int,
-        end: int,
-        scratch: tuple[npt.NDArray[np.int64], ...],
-        actions: npt.NDArray[np.int64],
+        self, begin: int, end: int, work: npt.NDArray[np.int64], actions: npt.NDArray[np.int64]
     ) -> int:
-        tables = self.game.tables
         report: int = stepping.step_slots(
             begin,
             end,
-            tables.types,
-            tables.rules,
-            tables.n_edge_rules,
-            tables.terminations,
-            tables.lists,
-            self._layout.segments,
-            self._layout.sizes,
-            *self._placing,
+            self._settings,
+            self._layout.image,
             self._states,
             self._cells,
             self._flat_planes,
-            scratch,
+            self._flat_final,
+            work,
             self._streams,
             self._stream_seed,
             actions,
-            len(self.game.actions),
-            self.most_ticks,
-            self.observe,
-            _AUTORESETS[self.autoreset],
             self.rewards,
             self.dones,
             self.wins,
             self._ended,
-            self._flat_final,
+            self._to_reset,
             *self._source,
             self.next_levels,
         )
         return report
 
     def _run_resets(self, where: npt.NDArray[np.int64], by_hand: bool) -> None:
-        source = self._source
-        if by_hand:
-            source = (*source[:2], source[2][:0], *source[3:])
+        settings = self._settings.copy()
+        settings[stepping.S_FROM_BANK] &= not by_hand
         report = stepping.reset_slots(
             where,
-            self.game.tables.types,
-            self._layout.segments,
-            self._layout.sizes,
-            *self._placing,
+            settings,
+            self._layout.image,
             self._states,
             self._cells,
             self._flat_planes,
-            self._scratches[0],
+            self._works[0],
             self._streams,
             self._stream_seed,
-            self.observe,
-            *source,
+            *self._source,
             self.next_levels,
         )
         assert report == 0, "the face makes room for every level"
@@ -590,13 +578,14 @@ class Engine:
             cumulative,
             start,
             members,
-            self._by_level,
         )
+        self._settings[stepping.S_BY_LEVEL] = self._by_level
+        self._settings[stepping.S_FROM_BANK] = bank is not None
 
     def _room_for(self, most: npt.NDArray[np.int64]) -> None:
         """Make room for levels with ``most`` records of each type and what they bring forth."""
         born = self.game.tables.types[:, codes.T_BORN] > 0
-        needed = np.where(born, most + codes.BROOD * most.sum(), most)
+        needed = most + 2 * self.game.tables.broods @ (most + 2)
         short = needed > self._layout.rooms
         if short.any():
             generous = np.where(born, 2 * needed + _SPARE_ROOM, needed)
@@ -629,9 +618,7 @@ class Engine:
         old = self._layout
         self._layout = Layout.make(self.game, self.height, self.width, rooms.astype(np.int64))
         self._states = self._layout.moved_from(self._states, old)
-        self._scratches = [self._layout.scratch() for _ in range(self.threads)]
-        if not hasattr(self, "_source"):
-            self._set_source(np.zeros(1), np.zeros(1, np.int64), np.zeros(0, np.int64))
+        self._works = [np.zeros(self._layout.work_words, np.int64) for _ in range(self.threads)]
 
     def _all_set(self) -> bool:
         return bool((self._states[:, codes.H_AVATAR] >= 0).all())

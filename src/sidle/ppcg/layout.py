@@ -25,81 +25,82 @@ class Layout:
 
     Attributes:
         rooms: int64 (T,), records each type has room for; 0 for fixed types.
-        segments: int64 (T, 2), first record and room of each type.
-        sizes: int64 (DIMENSIONS,), see `kernels.codes`.
+        image: int64, the game's tables and these sizes, as the kernels read them.
         words: integers in a state.
-        n_channels: planes of the observation.
+        work_words: integers in a thread's working memory.
     """
 
     game: Game
     height: int
     width: int
     rooms: npt.NDArray[np.int64]
-    segments: npt.NDArray[np.int64]
-    sizes: npt.NDArray[np.int64]
+    image: npt.NDArray[np.int64]
     words: int
-    n_channels: int
+    work_words: int
 
     @classmethod
     def make(cls, game: Game, height: int, width: int, rooms: npt.NDArray[np.int64]) -> Layout:
         """Return the layout with so much room."""
-        n_types, n_resources = len(game.types), len(game.resources)
-        capacity = int(rooms.sum())
-        segments = np.zeros((n_types, 2), np.int64)
+        n_types, n_rules, n_resources = len(game.types), len(game.tables.rules), len(game.resources)
+        capacity, n_cells = int(rooms.sum()), height * width
+        image = _tables(game)
+        has_health = int(game.channels[-1] == "health")
+        shown = codes.HEADER + n_types
+        records = -(-(shown + n_resources + has_health) // codes.FIELDS) * codes.FIELDS
+        amounts = records + codes.FIELDS * capacity
+        words = -(-(amounts + n_resources * capacity) // codes.FIELDS) * codes.FIELDS
+        blocked = codes.TOUCH + capacity
+        found = blocked + n_rules
+        doomed = found + capacity + 4 * n_types
+        dying = doomed + n_cells * n_types
+        for place, value in (
+            (codes.D_TYPES, n_types),
+            (codes.D_CAPACITY, capacity),
+            (codes.D_SHOWN, shown),
+            (codes.D_RECORDS, records),
+            (codes.D_RESOURCES, n_resources),
+            (codes.D_AMOUNTS, amounts),
+            (codes.D_HEALTH, has_health),
+            (codes.D_HEIGHT, height),
+            (codes.D_WIDTH, width),
+            (codes.D_BLOCKED, blocked),
+            (codes.D_FOUND, found),
+            (codes.D_DOOMED, doomed),
+            (codes.D_DYING, dying),
+        ):
+            image[place] = value
+        segments = image[codes.SEGMENTS : codes.SEGMENTS + 2 * n_types].reshape(n_types, 2)
         segments[:, codes.BASE] = np.cumsum(rooms) - rooms
         segments[:, codes.ROOM] = rooms
-        has_health = int(game.channels[-1] == "health")
-        sizes = np.zeros(codes.DIMENSIONS, np.int64)
-        sizes[codes.D_TYPES] = n_types
-        sizes[codes.D_CAPACITY] = capacity
-        sizes[codes.D_SHOWN] = codes.HEADER + n_types
-        sizes[codes.D_RECORDS] = sizes[codes.D_SHOWN] + n_resources + has_health
-        sizes[codes.D_RESOURCES] = n_resources
-        sizes[codes.D_AMOUNTS] = sizes[codes.D_RECORDS] + codes.FIELDS * capacity
-        sizes[codes.D_HEALTH] = has_health
-        sizes[codes.D_HEIGHT], sizes[codes.D_WIDTH] = height, width
-        words = int(sizes[codes.D_AMOUNTS]) + n_resources * capacity
-        return cls(game, height, width, rooms, segments, sizes, words, len(game.channels))
+        image.flags.writeable = False
+        return cls(game, height, width, rooms, image, words, dying + n_cells)
 
-    def scratch(self) -> tuple[npt.NDArray[np.int64], ...]:
-        """Return clean working arrays for one thread, as `kernels.codes` lists them."""
-        n_types, capacity = len(self.rooms), int(self.rooms.sum())
-        n_cells = self.height * self.width
-        lengths = {
-            codes.MARKS: codes.MARKS_SIZE,
-            codes.NEAR: n_types,
-            codes.LISTED: n_types,
-            codes.TOUCH: capacity,
-            codes.DYING: n_cells,
-            codes.DOOMED: n_cells * n_types,
-            codes.FOUND: capacity + 4 * n_types,
-            codes.BLOCKED: len(self.game.tables.rules),
-        }
-        return tuple(np.zeros(lengths[place], np.int64) for place in sorted(lengths))
+    def first(self, kind: int) -> int:
+        """Return where the records of a type begin in a state."""
+        base = int(self.image[codes.SEGMENTS + 2 * kind + codes.BASE])
+        return int(self.image[codes.D_RECORDS]) + codes.FIELDS * base
+
+    def amounts(self, kind: int) -> int:
+        """Return where the amounts of the records of a type begin in a state."""
+        base = int(self.image[codes.SEGMENTS + 2 * kind + codes.BASE])
+        return int(self.image[codes.D_AMOUNTS]) + len(self.game.resources) * base
 
     def moved_from(self, states: npt.NDArray[np.int32], other: Layout) -> npt.NDArray[np.int32]:
         """Return ``states`` (N, W') of a layout with less room in this one, (N, W)."""
         made = np.zeros((len(states), self.words), np.int32)
-        fixed_part = int(self.sizes[codes.D_RECORDS])
+        fixed_part = int(self.image[codes.D_RECORDS])
         made[:, :fixed_part] = states[:, :fixed_part]
-        blocks = [(codes.D_RECORDS, codes.FIELDS), (codes.D_AMOUNTS, len(self.game.resources))]
-        for start, n_fields in blocks:
-            for field in range(n_fields):
-                for kind, room in enumerate(other.rooms.tolist()):
-                    source, target = (
-                        int(layout.sizes[start])
-                        + field * int(layout.sizes[codes.D_CAPACITY])
-                        + int(layout.segments[kind, codes.BASE])
-                        for layout in (other, self)
-                    )
-                    made[:, target : target + room] = states[:, source : source + room]
-        # The one record that the header names moves with its stretch.
-        for row in made:
-            kind = int(row[codes.H_AVATAR_TYPE])
-            if row[codes.H_AVATAR] >= 0:
-                row[codes.H_AVATAR] += int(
-                    self.segments[kind, codes.BASE] - other.segments[kind, codes.BASE]
-                )
+        n_resources = len(self.game.resources)
+        for kind, room in enumerate(other.rooms.tolist()):
+            for target, source, length in (
+                (self.first(kind), other.first(kind), codes.FIELDS * room),
+                (self.amounts(kind), other.amounts(kind), n_resources * room),
+            ):
+                made[:, target : target + length] = states[:, source : source + length]
+            # The one record that the header names moves with its stretch.
+            moved = (self.first(kind) - other.first(kind)) // codes.FIELDS
+            named = (states[:, codes.H_AVATAR_TYPE] == kind) & (states[:, codes.H_AVATAR] >= 0)
+            made[named, codes.H_AVATAR] += moved
         return made
 
     def places(
@@ -110,14 +111,11 @@ class Layout:
             slots, at = np.nonzero(cells >> kind & 1)
             x, y = at % self.width * codes.TILE, at // self.width * codes.TILE
             return np.stack([slots, x, y], axis=1)
-        room, first = int(self.rooms[kind]), int(self.segments[kind, codes.BASE])
+        room = int(self.rooms[kind])
         alive = np.arange(room) < states[:, codes.HEADER + kind, np.newaxis]
         slots, records = np.nonzero(alive)
-        start, capacity = (int(self.sizes[d]) for d in (codes.D_RECORDS, codes.D_CAPACITY))
-        x, y = (
-            states[slots, start + field * capacity + first + records].astype(np.int64)
-            for field in (codes.F_X, codes.F_Y)
-        )
+        at = self.first(kind) + codes.FIELDS * records
+        x, y = (states[slots, at + field].astype(np.int64) for field in (codes.F_X, codes.F_Y))
         return np.stack([slots, x, y], axis=1)
 
     def describe(
@@ -145,9 +143,8 @@ class Layout:
                     x, y = cell % self.width * codes.TILE, cell // self.width * codes.TILE
                     sprites.append([name, x, y, extras] if extras else [name, x, y])
                 continue
-            first = int(self.segments[kind, codes.BASE])
             count = int(state[codes.HEADER + kind])
-            sprites.extend(self._sprite(state, name, first + place) for place in range(count))
+            sprites.extend(self._sprite(state, kind, place) for place in range(count))
         sprites.sort(key=lambda sprite: (sprite[:3], str(sprite[3:])))
         return {
             "tick": int(state[codes.H_TICK]),
@@ -157,18 +154,18 @@ class Layout:
             "sprites": sprites,
         }
 
-    def _sprite(self, state: npt.NDArray[np.int32], name: str, record: int) -> list[Any]:
-        capacity = int(self.sizes[codes.D_CAPACITY])
-        start = int(self.sizes[codes.D_RECORDS]) + record
-        fields = state[start : start + codes.FIELDS * capacity : capacity].tolist()
-        amounts = int(self.sizes[codes.D_AMOUNTS]) + record
+    def _sprite(self, state: npt.NDArray[np.int32], kind: int, place: int) -> list[Any]:
+        at = self.first(kind) + codes.FIELDS * place
+        fields = state[at : at + codes.FIELDS].tolist()
+        at = self.amounts(kind) + len(self.game.resources) * place
+        amounts = state[at : at + len(self.game.resources)].tolist()
         extras: dict[str, Any] = {}
         if fields[codes.F_DX] or fields[codes.F_DY]:
             extras["ori"] = [fields[codes.F_DX], fields[codes.F_DY]]
         held = {
-            resource: int(state[amounts + place * capacity])
-            for place, resource in enumerate(self.game.resources)
-            if state[amounts + place * capacity] > 0
+            resource: amount
+            for resource, amount in zip(self.game.resources, amounts, strict=True)
+            if amount > 0
         }
         if held:
             extras["res"] = held
@@ -176,28 +173,72 @@ class Layout:
             extras["hp"] = fields[codes.F_HEALTH]
         if fields[codes.F_FLAGS] & codes.DISABLED:
             extras["disabled"] = True
-        place = [name, fields[codes.F_X], fields[codes.F_Y]]
-        return [*place, extras] if extras else place
+        found = [self.game.types[kind], fields[codes.F_X], fields[codes.F_Y]]
+        return [*found, extras] if extras else found
 
 
-def placing(game: Game) -> tuple[npt.NDArray[np.int64], ...]:
-    """Return what characters place, as arrays for the kernels.
+def _tables(game: Game) -> npt.NDArray[np.int64]:
+    """Return the image of a game, all but what depends on the size of levels.
 
-    The mask of fixed types of each of 256 characters; where the types of each, that are kept as
-    records, start in the third array (257); those types.
+    Numbers that point into lists are turned into places in the image.
     """
-    fixed = np.zeros(256, np.int64)
-    kinds_of: list[list[int]] = [[] for _ in range(256)]
+    tables = game.tables
+    types, rules, endings = tables.types.copy(), tables.rules.copy(), tables.terminations.copy()
+    parts: list[npt.NDArray[np.int64]] = []
+    end = codes.TYPES + codes.MOST_TYPES * codes.TYPE_COLUMNS
+
+    def append(part: npt.NDArray[np.int64]) -> int:
+        nonlocal end
+        parts.append(part.ravel())
+        end += part.size
+        return end - part.size
+
+    lists = tables.lists.copy()
+    start = append(lists)
+    types[:, [codes.T_TARGETS, codes.T_TARGETS_END]] += start
+    lists_of_rules = (codes.R_FIRST, codes.R_SECOND, codes.R_LIST)
+    for column in lists_of_rules:
+        rules[:, [column, column + 1]] += start
+    endings[:, [codes.X_LIST, codes.X_LIST_END]] += start
+    for row in rules[rules[:, codes.R_EFFECT] == codes.SHIELD_FROM]:
+        lists[row[codes.R_SHIELD] : row[codes.R_SHIELD] + len(types)] += start
+    rules[:, codes.R_SHIELD] += start
+    fixed = types[:, codes.T_FIXED] > 0
+    recorded = np.flatnonzero(~fixed)
+    updated = [kind for kind in recorded[::-1].tolist() if not types[kind, codes.T_ACTIONS]]
+    touching = np.flatnonzero(~fixed & (types[:, codes.T_TOUCHES] > 0))
+    placed_fixed, placed = np.zeros(256, np.int64), [[0] * 0 for _ in range(256)]
     for character, names in game.mapping.items():
-        for name in names:
-            kind = game.types.index(name)
-            if game.tables.types[kind, codes.T_FIXED]:
-                fixed[ord(character)] |= 1 << kind
+        for kind in map(game.types.index, names):
+            if fixed[kind]:
+                placed_fixed[ord(character)] |= 1 << kind
             else:
-                kinds_of[ord(character)].append(kind)
-    start = np.cumsum([0, *(len(kinds) for kinds in kinds_of)])
-    flat = [kind for kinds in kinds_of for kind in kinds]
-    return fixed, start.astype(np.int64), np.array(flat, np.int64)
+                placed[ord(character)].append(kind)
+    placed_start = np.cumsum([0, *map(len, placed)])
+    sizes = {
+        codes.D_EDGE_RULES: tables.n_edge_rules,
+        codes.D_ALL_RULES: len(rules),
+        codes.D_RULES: append(rules),
+        codes.D_GATES: append(tables.gates),
+        codes.D_ENDINGS: append(endings),
+        codes.D_ENDINGS_END: end,
+        codes.D_UPDATED: append(np.array(updated, np.int64)),
+        codes.D_UPDATED_END: end,
+        codes.D_RECORDED: append(recorded),
+        codes.D_RECORDED_END: end,
+        codes.D_TOUCHING: append(touching),
+        codes.D_TOUCHING_END: end,
+        codes.D_BROODS: append(tables.broods),
+        codes.D_PLACED_FIXED: append(placed_fixed),
+    }
+    kinds = np.array([kind for kinds in placed for kind in kinds], np.int64)
+    sizes[codes.D_PLACED] = append(append(kinds) + placed_start)
+    image = np.zeros(end, np.int64)
+    for place, value in sizes.items():
+        image[place] = value
+    image[codes.TYPES : codes.TYPES + types.size] = types.ravel()
+    image[codes.TYPES + codes.MOST_TYPES * codes.TYPE_COLUMNS :] = np.concatenate(parts)
+    return image
 
 
 def most_records(game: Game, characters: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:

@@ -24,6 +24,7 @@ Table = npt.NDArray[np.int64]
 
 _DEFAULT_RESOURCE_LIMIT = 2
 _DEFAULT_HEALTH_LIMIT = 1000
+_MEETINGS = 2  # sprites of a type that one sprite overlaps, as a rule
 _STILL_CLASSES = ("Immovable", "Door", "Passive", "Resource")
 _FIRST_STAYS_FIXED = frozenset(
     {
@@ -52,20 +53,23 @@ class RuleTables:
         types: int64 (T, TYPE_COLUMNS), in order of definition.
         rules: int64 (R, RULE_COLUMNS): first the passes over the edge of the level, one row for
             each time a rule is run, then the pair rules in the order in which they run.
+        gates: int64 (R, GATE_COLUMNS), masks of the types of the rules' sprites.
         n_edge_rules: how many of them concern the edge.
         terminations: int64 (X, TERMINATION_COLUMNS).
         lists: int64, numbers of types that the other tables point into.
+        broods: int64 (T, T): births of the first type that a sprite of the second causes in a
+            tick, as a rule.
         n_resources: resources that are counted.
-        fixed: mask of the types kept as bits of their cells.
     """
 
     types: Table
     rules: Table
+    gates: Table
     n_edge_rules: int
     terminations: Table
     lists: Table
+    broods: Table
     n_resources: int
-    fixed: int
 
 
 def resources(game: Description) -> tuple[int, ...]:
@@ -126,19 +130,46 @@ class _Compiler:
             row[codes.X_LIMIT] = _integer(ending.parameters.get("limit", 0))
             row[codes.X_MINIMUM] = bool(ending.parameters.get("min", False))
             row[codes.X_WIN] = bool(ending.parameters["win"])
-        for table in (types, rules, endings):
-            table.flags.writeable = False
         lists = np.array(self.lists, np.int64)
-        lists.flags.writeable = False
+        gates, broods = self._gates(ordered), self._broods(types, rules, lists)
+        for table in (types, rules, gates, endings, lists, broods):
+            table.flags.writeable = False
         return RuleTables(
-            types,
-            rules,
-            len(self.edge_rules),
-            endings,
-            lists,
-            len(self.resources),
-            _mask(self.fixed),
+            types, rules, gates, len(self.edge_rules), endings, lists, broods, len(self.resources)
         )
+
+    def _gates(self, ordered: Sequence[Rule]) -> Table:
+        gates = np.zeros((len(ordered), codes.GATE_COLUMNS), np.int64)
+        for row, rule in zip(gates, ordered, strict=True):
+            first = set(self.game.subtypes[rule.first])
+            second = set(self.game.subtypes.get(rule.second, ()))
+            row[codes.G_FIRST_RECORDS] = _mask(first - self.fixed)
+            row[codes.G_SECOND_RECORDS] = _mask(second - self.fixed)
+            row[codes.G_FIRST_FIXED] = _mask(first & self.fixed)
+            row[codes.G_SECOND_FIXED] = _mask(second & self.fixed)
+        return gates
+
+    def _broods(self, types: Table, rules: Table, lists: Table) -> Table:
+        """Return how many births of the first type one sprite of the second causes in a tick."""
+        broods = np.zeros((len(types), len(types)), np.int64)
+        for parent, row in enumerate(types):
+            if row[codes.T_CHILD] >= 0:
+                spreads = row[codes.T_CLASS] == codes.SPREADER
+                broods[row[codes.T_CHILD], parent] += 4 if spreads else 1
+        for row in rules:
+            if row[codes.R_TYPE] < 0:
+                continue
+            everywhere = row[codes.R_EFFECT] == codes.TRANSFORM_TO_ALL
+            start, stop = (
+                (codes.R_LIST, codes.R_LIST_END)
+                if everywhere
+                else (codes.R_FIRST, codes.R_FIRST_END)
+            )
+            # A transformed sprite is gone; one that spawns may do so for each sprite it meets.
+            transforms = everywhere or row[codes.R_EFFECT] == codes.TRANSFORM_TO
+            parents = lists[row[start] : row[stop]]
+            broods[row[codes.R_TYPE], parents] += 1 if transforms else _MEETINGS
+        return broods
 
     def _fill_type(self, row: npt.NDArray[np.int64], number: int) -> None:
         leaf = self.game.types[number]
@@ -196,7 +227,6 @@ class _Compiler:
                 row[codes.T_TOUCHES] = 1
             if number in first and rule.effect == "pullWithIt":
                 row[codes.T_PULLED] = 1
-        row[codes.T_DRAWN] = number not in self.fixed
 
     def _fill_rule(self, row: npt.NDArray[np.int64], rule: Rule) -> None:
         given = rule.parameters
@@ -205,10 +235,6 @@ class _Compiler:
         row[codes.R_EFFECT] = vocabulary.EFFECTS[rule.effect].number
         row[codes.R_FIRST], row[codes.R_FIRST_END] = self._list(first)
         row[codes.R_SECOND], row[codes.R_SECOND_END] = self._list(second)
-        row[codes.R_FIRST_FIXED] = _mask(self.fixed & set(first))
-        row[codes.R_SECOND_FIXED] = _mask(self.fixed & set(second))
-        row[codes.R_FIRST_RECORDS] = _mask(set(first) - self.fixed)
-        row[codes.R_SECOND_RECORDS] = _mask(set(second) - self.fixed)
         row[codes.R_SCORE] = _integer(given.get("scoreChange", 0))
         row[codes.R_REPEAT] = _integer(given.get("repeat", 1))
         row[codes.R_TYPE] = -1

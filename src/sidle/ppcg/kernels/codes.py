@@ -95,11 +95,10 @@ NIL, LEFT, RIGHT, UP, DOWN, USE = range(6)
     T_TARGETS_END,
     T_TOUCHES,  # 1: some rule pairs it with a fixed type
     T_PULLED,  # 1: some pullWithIt has it as first
-    T_DRAWN,  # 1: oriented, or it can stand between tiles
     T_ACTIONS,  # number of actions it takes
     T_BORN,  # 1: sprites of it can be born after the start
     TYPE_COLUMNS,
-) = range(36)
+) = range(35)
 
 CERTAIN = 1 << 30  # probability 1
 
@@ -110,10 +109,6 @@ CERTAIN = 1 << 30  # probability 1
     R_FIRST_END,
     R_SECOND,
     R_SECOND_END,
-    R_FIRST_FIXED,  # mask of the fixed ones among the first types
-    R_SECOND_FIXED,
-    R_FIRST_RECORDS,  # mask of those kept as records
-    R_SECOND_RECORDS,
     R_SCORE,
     R_REPEAT,
     R_TYPE,  # stype: the type that is born
@@ -139,14 +134,15 @@ CERTAIN = 1 << 30  # probability 1
     R_SHIELD,  # shieldFrom: lists[R_SHIELD + type] is the offset of what it blocks, 0 if nothing
     R_BLOCKABLE,  # 1: some shieldFrom may block it
     RULE_COLUMNS,
-) = range(34)
+) = range(30)
 
 # Columns of the table of terminations, int64 (X, TERMINATION_COLUMNS).
 X_KIND, X_LIST, X_LIST_END, X_LIMIT, X_MINIMUM, X_WIN, TERMINATION_COLUMNS = range(7)
 
 # A level's state, int32 (W,): a header; the number of sprites of each type; what the planes of
-# resources and health show; then the records, field by field; then the amounts of the resources,
-# resource by resource. Each type has its own stretch of records, in order of birth.
+# resources and health show; then the records, FIELDS integers each, which is one line of cache;
+# then the records' amounts of resources. Each type has its own stretch of records, in order of
+# birth.
 (
     H_TICK,  # of the last tick played, -1 before the first
     H_SCORE,
@@ -181,44 +177,62 @@ NO_WINNER, PLAYER_WINS, PLAYER_LOSES = range(3)
     F_START,  # tick of a SpawnPoint's first update, -1 before; a RandomNPC's direction
     F_PULLED,  # bits of the pullWithIt rules that pulled it in this tick
     F_CELL,  # where the observation shows it, -1 if nowhere
+    _SPARE,
     FIELDS,
-) = range(15)
+) = range(16)
 
 # F_FLAGS.
 DEAD, DISABLED, FRESH = 1, 2, 4  # removed at the end of the tick; a killed avatar; never updated
 
-# Sizes, int64: D_RECORDS is where the first field of the first record lies.
+# A game's image, int64: all tables in one array. Numbers in the tables that point into lists of
+# types are places in the image.
 (
-    D_TYPES,
+    D_TYPES,  # T
+    D_RULES,  # where the table of rules begins
+    D_EDGE_RULES,  # how many of them concern the edge; they come first
+    D_ALL_RULES,
+    D_GATES,  # where the gates of the rules begin, see below
+    D_ENDINGS,  # where the terminations begin
+    D_ENDINGS_END,
+    D_UPDATED,  # list of the types that update, in their order
+    D_UPDATED_END,
+    D_RECORDED,  # list of the types kept as records
+    D_RECORDED_END,
+    D_TOUCHING,  # list of those that rules pair with fixed types
+    D_TOUCHING_END,
+    D_BROODS,  # (T, T): births of the first type that a sprite of the second can cause in a tick
+    D_PLACED_FIXED,  # (256,): mask of the fixed types that a character places
+    D_PLACED,  # (257,): where the list of its other types begins
     D_CAPACITY,  # records, K
-    D_SHOWN,
-    D_RECORDS,
-    D_RESOURCES,
-    D_AMOUNTS,
+    D_SHOWN,  # where the amounts on display lie in a state
+    D_RECORDS,  # where the records lie
+    D_RESOURCES,  # resources that are counted
+    D_AMOUNTS,  # where the amounts of resources lie
     D_HEALTH,  # 1: there is a plane for health
     D_HEIGHT,  # cells
     D_WIDTH,
+    D_BLOCKED,  # where these lie in the working memory, see below
+    D_FOUND,
+    D_DOOMED,
+    D_DYING,
     DIMENSIONS,
-) = range(10)
-
-# Segments, int64 (T, 2): the first record of a type, and how many it has room for.
+) = range(29)
+SEGMENTS = 32  # (T, 2): the first record of a type, and how many it has room for
+MOST_TYPES = 63
+TYPES = SEGMENTS + 2 * MOST_TYPES  # (T, TYPE_COLUMNS)
 BASE, ROOM = range(2)
+# Gates, (R, 4): masks of the types of the first and second sprites, kept as records and fixed.
+G_FIRST_RECORDS, G_SECOND_RECORDS, G_FIRST_FIXED, G_SECOND_FIXED, GATE_COLUMNS = range(5)
 
-# What one tick needs beside the state, a tuple of int64 arrays that are clean between two ticks.
-(
-    MARKS,  # see below
-    NEAR,  # (T,): fixed types that some sprite of the type may touch
-    LISTED,  # (T,): sprites of the type when the rule at hand began
-    TOUCH,  # (K,): fixed types that the record touches
-    DYING,  # (H W,): fixed types whose sprite in the cell was killed in this tick
-    DOOMED,  # (H W T,): those, as cell T + type
-    FOUND,  # (K + 4 T,): second sprites that the first at hand overlaps, as index T + type
-    BLOCKED,  # (R,): 1 where a shield blocks the rule for the rest of the tick
-) = range(8)
+# The working memory of one thread, int64, clean between two ticks.
 M_PRESENT = 0  # mask of the types of which there are sprites
 M_DEAD = 1  # mask of the types of which records were killed
 M_DOOMED = 2  # how many fixed sprites were killed
-M_SHIELDED = 3  # 1: BLOCKED is not clean
-MARKS_SIZE = 4
-
-BROOD = 4  # before a tick each type has room for so many births for each record of any type
+M_SHIELDED = 3  # 1: some rule is blocked
+NEAR = 4  # (T,): fixed types that some sprite of the type may touch
+LISTED = NEAR + MOST_TYPES  # (T,): sprites of the type when the rule at hand began
+TOUCH = LISTED + MOST_TYPES  # (K,): fixed types that the record touches
+# Then, at D_BLOCKED (R,): 1 where a shield blocks the rule for the rest of the tick; at D_FOUND
+# (K + 4 T,): second sprites that the first at hand overlaps, as index T + type; at D_DOOMED
+# (H W T,): the fixed sprites killed in this tick, as cell T + type; at D_DYING (H W,): masks of
+# their types.

@@ -12,14 +12,10 @@ import numpy as np
 from sidle.ppcg.kernels.codes import (
     ADD_HEALTH_POINTS,
     ATTRACT_GAZE,
-    BASE,
-    BLOCKED,
     BOUNCE_FORWARD,
     CHANGE_RESOURCE,
     COLLECT_RESOURCE,
-    D_AMOUNTS,
-    D_CAPACITY,
-    D_RECORDS,
+    D_BLOCKED,
     D_RESOURCES,
     D_TYPES,
     D_WIDTH,
@@ -47,7 +43,6 @@ from sidle.ppcg.kernels.codes import (
     KILL_IF_OTHER_HAS_MORE,
     KILL_SPRITE,
     M_SHIELDED,
-    MARKS,
     PULL_WITH_IT,
     R_ALIGN,
     R_BIT,
@@ -98,8 +93,9 @@ from sidle.ppcg.kernels.codes import (
     UNDO_ALL,
     WRAP_AROUND,
 )
+from sidle.ppcg.kernels.memory import first_of, of_rule, of_type
 from sidle.ppcg.kernels.movement import push, shift
-from sidle.ppcg.kernels.records import give_birth, kill, refresh_touch, remove
+from sidle.ppcg.kernels.records import amount_at, give_birth, kill, record_at, refresh_touch, remove
 from sidle.ppcg.kernels.streams import happens
 
 
@@ -110,52 +106,45 @@ def sign(value):
 
 
 @numba.njit(cache=True, nogil=True)
-def rectangle(types, sizes, state, kind, index):
+def rectangle(game, state, kind, index):
     """Return x, y and, from the start of the tick, last x, last y of a sprite."""
-    if types[kind, T_FIXED]:
-        x = (index % sizes[D_WIDTH]) * TILE
-        y = (index // sizes[D_WIDTH]) * TILE
+    if of_type(game, kind, T_FIXED):
+        x = (index % game[D_WIDTH]) * TILE
+        y = (index // game[D_WIDTH]) * TILE
         return np.int64(x), np.int64(y), np.int64(x), np.int64(y)
-    capacity = sizes[D_CAPACITY]
-    at = sizes[D_RECORDS] + index
+    at = record_at(game, index)
     return (
-        np.int64(state[at + F_X * capacity]),
-        np.int64(state[at + F_Y * capacity]),
-        np.int64(state[at + F_LAST_X * capacity]),
-        np.int64(state[at + F_LAST_Y * capacity]),
+        np.int64(state[at + F_X]),
+        np.int64(state[at + F_Y]),
+        np.int64(state[at + F_LAST_X]),
+        np.int64(state[at + F_LAST_Y]),
     )
 
 
 @numba.njit(cache=True, nogil=True)
-def orientation(types, sizes, state, kind, index):
+def orientation(game, state, kind, index):
     """Return (dx, dy) of a sprite."""
-    if types[kind, T_FIXED]:
-        return types[kind, T_DX], types[kind, T_DY]
-    capacity = sizes[D_CAPACITY]
-    at = sizes[D_RECORDS] + index
-    return np.int64(state[at + F_DX * capacity]), np.int64(state[at + F_DY * capacity])
+    if of_type(game, kind, T_FIXED):
+        return of_type(game, kind, T_DX), of_type(game, kind, T_DY)
+    at = record_at(game, index)
+    return np.int64(state[at + F_DX]), np.int64(state[at + F_DY])
 
 
 @numba.njit(cache=True, nogil=True)
-def amount(types, sizes, state, kind, index, resource):
+def amount(game, state, kind, index, resource):
     """Return how much of a resource the sprite has; a fixed one has nothing."""
-    if types[kind, T_FIXED]:
+    if of_type(game, kind, T_FIXED):
         return np.int64(0)
-    return np.int64(state[sizes[D_AMOUNTS] + resource * sizes[D_CAPACITY] + index])
+    return np.int64(state[amount_at(game, index, resource)])
 
 
 @numba.njit(cache=True, nogil=True)
 def execute(
-    types,
-    rules,
-    lists,
-    segments,
-    sizes,
+    game,
     state,
     cells,
-    scratch,
-    streams,
-    slot,
+    work,
+    stream,
     rule,
     kind_1,
     index_1,
@@ -163,260 +152,242 @@ def execute(
     index_2,
 ):
     """Run the rule's effect on the two sprites and return the change of score."""
-    effect = rules[rule, R_EFFECT]
-    score = rules[rule, R_SCORE]
-    capacity = sizes[D_CAPACITY]
-    at = sizes[D_RECORDS] + index_1
+    effect = of_rule(game, rule, R_EFFECT)
+    score = of_rule(game, rule, R_SCORE)
+    at = record_at(game, index_1)
     if effect == KILL_SPRITE:
-        kill(types, sizes, state, scratch, kind_1, index_1)
+        kill(game, state, work, kind_1, index_1)
     elif effect == STEP_BACK:
-        if not types[kind_1, T_FIXED]:
-            _step_back(types, rules, sizes, state, rule, kind_1, index_1, kind_2, index_2)
-            refresh_touch(types, sizes, state, cells, scratch, kind_1, index_1)
+        if not of_type(game, kind_1, T_FIXED):
+            _step_back(game, state, rule, kind_1, index_1, kind_2, index_2)
+            refresh_touch(game, state, cells, work, kind_1, index_1)
     elif effect == KILL_BOTH:
-        kill(types, sizes, state, scratch, kind_1, index_1)
-        kill(types, sizes, state, scratch, kind_2, index_2)
+        kill(game, state, work, kind_1, index_1)
+        kill(game, state, work, kind_2, index_2)
     elif effect == COLLECT_RESOURCE:
-        score = _collect(types, rules, sizes, state, scratch, rule, kind_1, index_1, index_2)
+        score = _collect(game, state, work, rule, kind_1, index_1, index_2)
     elif effect == KILL_IF_FROM_ABOVE:
-        _, _, _, last_y_1 = rectangle(types, sizes, state, kind_1, index_1)
-        _, y_2, _, last_y_2 = rectangle(types, sizes, state, kind_2, index_2)
+        _, _, _, last_y_1 = rectangle(game, state, kind_1, index_1)
+        _, y_2, _, last_y_2 = rectangle(game, state, kind_2, index_2)
         if last_y_1 > last_y_2 + TILE // 2 and y_2 > last_y_2:
-            kill(types, sizes, state, scratch, kind_1, index_1)
+            kill(game, state, work, kind_1, index_1)
         else:
             score = np.int64(0)
     elif effect == PULL_WITH_IT:
-        bit = rules[rule, R_BIT]
-        if not state[at + F_PULLED * capacity] & bit:
-            state[at + F_PULLED * capacity] |= bit
-            x_2, y_2, last_x_2, last_y_2 = rectangle(types, sizes, state, kind_2, index_2)
+        mine = of_rule(game, rule, R_BIT)
+        if not state[at + F_PULLED] & mine:
+            state[at + F_PULLED] |= mine
+            x_2, y_2, last_x_2, last_y_2 = rectangle(game, state, kind_2, index_2)
             shift(
                 state,
                 at,
-                capacity,
                 sign(x_2 - last_x_2),
                 sign(y_2 - last_y_2),
-                types[kind_2, T_PIXELS],
-                types[kind_1, T_SPEED],
-                types[kind_1, T_COOLDOWN],
+                of_type(game, kind_2, T_PIXELS),
+                of_type(game, kind_1, T_SPEED),
+                of_type(game, kind_1, T_COOLDOWN),
             )
-            refresh_touch(types, sizes, state, cells, scratch, kind_1, index_1)
+            refresh_touch(game, state, cells, work, kind_1, index_1)
     elif effect == SHIELD_FROM:
-        blocked = lists[lists[rules[rule, R_SHIELD] + kind_1] :]
-        for place in range(1, 1 + blocked[0]):
-            scratch[BLOCKED][blocked[place]] = 1
-        scratch[MARKS][M_SHIELDED] = 1
+        blocked = game[of_rule(game, rule, R_SHIELD) + kind_1]  # their number, then the rules
+        for place in range(blocked + 1, blocked + 1 + game[blocked]):
+            work[game[D_BLOCKED] + game[place]] = 1
+        work[M_SHIELDED] = 1
     elif effect == REVERSE_DIRECTION:
-        state[at + F_DX * capacity] = -state[at + F_DX * capacity]
-        state[at + F_DY * capacity] = -state[at + F_DY * capacity]
+        state[at + F_DX] = -state[at + F_DX]
+        state[at + F_DY] = -state[at + F_DY]
     elif effect == WRAP_AROUND:
-        _wrap_around(rules, state, at, capacity, rule)
-        refresh_touch(types, sizes, state, cells, scratch, kind_1, index_1)
+        _wrap_around(game, state, at, rule)
+        refresh_touch(game, state, cells, work, kind_1, index_1)
     elif effect == BOUNCE_FORWARD:
-        _bounce(types, sizes, state, kind_1, index_1, kind_2, index_2)
-        refresh_touch(types, sizes, state, cells, scratch, kind_1, index_1)
+        _bounce(game, state, kind_1, index_1, kind_2, index_2)
+        refresh_touch(game, state, cells, work, kind_1, index_1)
     elif effect == UNDO_ALL:
-        _undo_all(types, segments, sizes, state, cells, scratch, rules[rule, R_EXCEPT])
+        _undo_all(game, state, cells, work, of_rule(game, rule, R_EXCEPT))
     elif effect == TRANSFORM_TO:
         _transform(
-            types,
-            segments,
-            sizes,
+            game,
             state,
             cells,
-            scratch,
+            work,
             kind_1,
             index_1,
             kind_2,
             index_2,
-            rules[rule, R_TYPE],
+            of_rule(game, rule, R_TYPE),
             False,
-            rules[rule, R_KILL_SECOND],
-            rules[rule, R_FORCE_ORIENTATION],
+            of_rule(game, rule, R_KILL_SECOND),
+            of_rule(game, rule, R_FORCE_ORIENTATION),
         )
     elif effect == TRANSFORM_TO_ALL:
         _transform_all(
-            types,
-            rules,
-            lists,
-            segments,
-            sizes,
+            game,
             state,
             cells,
-            scratch,
+            work,
             rule,
             kind_2,
             index_2,
         )
     elif effect == SPAWN:
-        if happens(streams, slot, rules[rule, R_PROBABILITY]):
-            x, y, _, _ = rectangle(types, sizes, state, kind_1, index_1)
-            child = rules[rule, R_TYPE]
-            give_birth(types, segments, sizes, state, cells, scratch, child, x, y, False)
+        if happens(stream, of_rule(game, rule, R_PROBABILITY)):
+            x, y, _, _ = rectangle(game, state, kind_1, index_1)
+            child = of_rule(game, rule, R_TYPE)
+            give_birth(game, state, cells, work, child, x, y, False)
     elif effect == SPAWN_IF_HAS_MORE:
-        purse = sizes[D_AMOUNTS] + rules[rule, R_RESOURCE] * capacity + index_1
-        if state[purse] >= rules[rule, R_LIMIT] and happens(
-            streams, slot, rules[rule, R_PROBABILITY]
+        purse = amount_at(game, index_1, of_rule(game, rule, R_RESOURCE))
+        if state[purse] >= of_rule(game, rule, R_LIMIT) and happens(
+            stream, of_rule(game, rule, R_PROBABILITY)
         ):
-            x, y, _, _ = rectangle(types, sizes, state, kind_1, index_1)
-            child = rules[rule, R_TYPE]
-            give_birth(types, segments, sizes, state, cells, scratch, child, x, y, False)
-            state[purse] -= rules[rule, R_SPEND]
+            x, y, _, _ = rectangle(game, state, kind_1, index_1)
+            child = of_rule(game, rule, R_TYPE)
+            give_birth(game, state, cells, work, child, x, y, False)
+            state[purse] -= of_rule(game, rule, R_SPEND)
         else:
             score = np.int64(0)
     elif effect == CHANGE_RESOURCE:
-        purse = sizes[D_AMOUNTS] + rules[rule, R_RESOURCE] * capacity + index_1
-        after = state[purse] + rules[rule, R_VALUE]
-        if after <= rules[rule, R_RESOURCE_LIMIT]:
+        purse = amount_at(game, index_1, of_rule(game, rule, R_RESOURCE))
+        after = state[purse] + of_rule(game, rule, R_VALUE)
+        if after <= of_rule(game, rule, R_RESOURCE_LIMIT):
             state[purse] = max(after, 0)
-            if rules[rule, R_KILL_RESOURCE] and kind_2 >= 0:
-                kill(types, sizes, state, scratch, kind_2, index_2)
+            if of_rule(game, rule, R_KILL_RESOURCE) and kind_2 >= 0:
+                kill(game, state, work, kind_2, index_2)
         else:
             score = np.int64(0)
     elif effect == KILL_IF_HAS_LESS:
-        resource = rules[rule, R_RESOURCE]
-        held = amount(types, sizes, state, kind_1, index_1, resource)
-        if held <= rules[rule, R_LIMIT]:
-            kill(types, sizes, state, scratch, kind_1, index_1)
+        resource = of_rule(game, rule, R_RESOURCE)
+        held = amount(game, state, kind_1, index_1, resource)
+        if held <= of_rule(game, rule, R_LIMIT):
+            kill(game, state, work, kind_1, index_1)
         else:
             score = np.int64(0)
     elif effect == KILL_IF_OTHER_HAS_MORE:
-        resource = rules[rule, R_RESOURCE]
-        if amount(types, sizes, state, kind_2, index_2, resource) >= rules[rule, R_LIMIT]:
-            kill(types, sizes, state, scratch, kind_1, index_1)
-            if rules[rule, R_SUBTRACT]:
-                purse = sizes[D_AMOUNTS] + resource * capacity + index_2
-                state[purse] = max(state[purse] - rules[rule, R_LIMIT], 0)
+        resource = of_rule(game, rule, R_RESOURCE)
+        if amount(game, state, kind_2, index_2, resource) >= of_rule(game, rule, R_LIMIT):
+            kill(game, state, work, kind_1, index_1)
+            if of_rule(game, rule, R_SUBTRACT):
+                purse = amount_at(game, index_2, resource)
+                state[purse] = max(state[purse] - of_rule(game, rule, R_LIMIT), 0)
         else:
             score = np.int64(0)
-    elif effect == ADD_HEALTH_POINTS or effect == SUBTRACT_HEALTH_POINTS:
+    elif effect in (ADD_HEALTH_POINTS, SUBTRACT_HEALTH_POINTS):
         score = _change_health(
-            types,
-            rules,
-            lists,
-            segments,
-            sizes,
+            game,
             state,
-            scratch,
+            work,
             rule,
             kind_1,
             index_1,
             kind_2,
             index_2,
         )
-    elif effect == ATTRACT_GAZE:
-        if (
-            types[kind_1, T_ORIENTED]
-            and types[kind_2, T_ORIENTED]
-            and happens(streams, slot, rules[rule, R_PROBABILITY])
-        ):
-            dx, dy = orientation(types, sizes, state, kind_2, index_2)
-            state[at + F_DX * capacity] = dx
-            state[at + F_DY * capacity] = dy
-            if rules[rule, R_ALIGN]:
-                x, y, _, _ = rectangle(types, sizes, state, kind_2, index_2)
-                if dx != 0:
-                    state[at + F_Y * capacity] = y
-                elif dy != 0:
-                    state[at + F_X * capacity] = x
-                refresh_touch(types, sizes, state, cells, scratch, kind_1, index_1)
+    elif effect == ATTRACT_GAZE and (
+        of_type(game, kind_1, T_ORIENTED)
+        and of_type(game, kind_2, T_ORIENTED)
+        and happens(stream, of_rule(game, rule, R_PROBABILITY))
+    ):
+        dx, dy = orientation(game, state, kind_2, index_2)
+        state[at + F_DX] = dx
+        state[at + F_DY] = dy
+        if of_rule(game, rule, R_ALIGN):
+            x, y, _, _ = rectangle(game, state, kind_2, index_2)
+            if dx != 0:
+                state[at + F_Y] = y
+            elif dy != 0:
+                state[at + F_X] = x
+            refresh_touch(game, state, cells, work, kind_1, index_1)
     return score
 
 
 @numba.njit(cache=True, nogil=True)
-def _step_back(types, rules, sizes, state, rule, kind_1, index_1, kind_2, index_2):
+def _step_back(game, state, rule, kind_1, index_1, kind_2, index_2):
     """Put the first sprite back to where the tick began, or up to the obstacle (pixelPerfect)."""
-    capacity = sizes[D_CAPACITY]
-    at = sizes[D_RECORDS] + index_1
-    if rules[rule, R_PIXEL_PERFECT] and kind_2 >= 0:
-        x_1, y_1, last_x_1, last_y_1 = rectangle(types, sizes, state, kind_1, index_1)
-        x_2, y_2, _, _ = rectangle(types, sizes, state, kind_2, index_2)
+    at = record_at(game, index_1)
+    if of_rule(game, rule, R_PIXEL_PERFECT) and kind_2 >= 0:
+        x_1, y_1, last_x_1, last_y_1 = rectangle(game, state, kind_1, index_1)
+        x_2, y_2, _, _ = rectangle(game, state, kind_2, index_2)
         dx, dy = sign(x_1 - last_x_1), sign(y_1 - last_y_1)
         if dx != 0 and dy == 0:
-            state[at + F_X * capacity] = x_2 - dx * TILE
+            state[at + F_X] = x_2 - dx * TILE
             return
         if dy != 0 and dx == 0:
-            state[at + F_Y * capacity] = y_2 - dy * TILE
+            state[at + F_Y] = y_2 - dy * TILE
             return
-    state[at + F_X * capacity] = state[at + F_LAST_X * capacity]
-    state[at + F_Y * capacity] = state[at + F_LAST_Y * capacity]
+    state[at + F_X] = state[at + F_LAST_X]
+    state[at + F_Y] = state[at + F_LAST_Y]
 
 
 @numba.njit(cache=True, nogil=True)
-def _collect(types, rules, sizes, state, scratch, rule, kind_1, index_1, index_2):
+def _collect(game, state, work, rule, kind_1, index_1, index_2):
     """Add the item to the second sprite's amount, up to the limit; return the score."""
-    if types[kind_1, T_CLASS] != RESOURCE:
-        return rules[rule, R_SCORE]
-    limit = types[kind_1, T_LIMIT]
-    purse = sizes[D_AMOUNTS] + types[kind_1, T_RESOURCE] * sizes[D_CAPACITY] + index_2
+    if of_type(game, kind_1, T_CLASS) != RESOURCE:
+        return of_rule(game, rule, R_SCORE)
+    limit = of_type(game, kind_1, T_LIMIT)
+    purse = amount_at(game, index_2, of_type(game, kind_1, T_RESOURCE))
     if state[purse] >= limit:
         return np.int64(0)
-    state[purse] = min(state[purse] + types[kind_1, T_VALUE], limit)
-    if rules[rule, R_KILL_RESOURCE]:
-        kill(types, sizes, state, scratch, kind_1, index_1)
-    return rules[rule, R_SCORE]
+    state[purse] = min(state[purse] + of_type(game, kind_1, T_VALUE), limit)
+    if of_rule(game, rule, R_KILL_RESOURCE):
+        kill(game, state, work, kind_1, index_1)
+    return of_rule(game, rule, R_SCORE)
 
 
 @numba.njit(cache=True, nogil=True)
-def _wrap_around(rules, state, at, capacity, rule):
+def _wrap_around(game, state, at, rule):
     """Put the sprite at the border opposite to where it looks."""
-    dx, dy = state[at + F_DX * capacity], state[at + F_DY * capacity]
-    near, far = rules[rule, R_OFFSET], rules[rule, R_OFFSET_FAR]
+    dx, dy = state[at + F_DX], state[at + F_DY]
+    near, far = of_rule(game, rule, R_OFFSET), of_rule(game, rule, R_OFFSET_FAR)
     if dx > 0:
-        state[at + F_X * capacity] = near
+        state[at + F_X] = near
     elif dx < 0:
-        state[at + F_X * capacity] = state[H_WIDTH] - TILE - far
+        state[at + F_X] = state[H_WIDTH] - TILE - far
     elif dy > 0:
-        state[at + F_Y * capacity] = near
+        state[at + F_Y] = near
     elif dy < 0:
-        state[at + F_Y * capacity] = state[H_HEIGHT] - TILE - far
-    state[at + F_CLOCK * capacity] = 0
+        state[at + F_Y] = state[H_HEIGHT] - TILE - far
+    state[at + F_CLOCK] = 0
 
 
 @numba.njit(cache=True, nogil=True)
-def _bounce(types, sizes, state, kind_1, index_1, kind_2, index_2):
+def _bounce(game, state, kind_1, index_1, kind_2, index_2):
     """Push the first sprite along the displacement of the second."""
-    capacity = sizes[D_CAPACITY]
-    at = sizes[D_RECORDS] + index_1
-    x_2, y_2, last_x_2, last_y_2 = rectangle(types, sizes, state, kind_2, index_2)
-    facing_x, facing_y = orientation(types, sizes, state, kind_2, index_2)
+    at = record_at(game, index_1)
+    x_2, y_2, last_x_2, last_y_2 = rectangle(game, state, kind_2, index_2)
+    facing_x, facing_y = orientation(game, state, kind_2, index_2)
     dx, dy = sign(x_2 - last_x_2), sign(y_2 - last_y_2)
     if dx * facing_x < 0:
         dx = -dx
     if dy * facing_y < 0:
         dy = -dy
-    pixels = types[kind_2, T_PIXELS]
+    pixels = of_type(game, kind_2, T_PIXELS)
     # A pusher without speed lends the pushed sprite's own; one slower than a pixel lends nothing.
-    if pixels == 0 and types[kind_2, T_ACTIVE_PIXELS] != 0:
-        pixels = types[kind_1, T_ACTIVE_PIXELS]
-    push(types, kind_1, state, at, capacity, dx, dy, pixels)
-    state[at + F_DX * capacity] = dx
-    state[at + F_DY * capacity] = dy
+    if pixels == 0 and of_type(game, kind_2, T_ACTIVE_PIXELS) != 0:
+        pixels = of_type(game, kind_1, T_ACTIVE_PIXELS)
+    push(game, kind_1, state, at, dx, dy, pixels)
+    state[at + F_DX] = dx
+    state[at + F_DY] = dy
 
 
 @numba.njit(cache=True, nogil=True)
-def _undo_all(types, segments, sizes, state, cells, scratch, spared):
+def _undo_all(game, state, cells, work, spared):
     """Put everything back to where the tick began, but the types in the mask ``spared``."""
-    capacity = sizes[D_CAPACITY]
-    for kind in range(sizes[D_TYPES]):
-        if types[kind, T_FIXED] or spared >> kind & 1:
+    for kind in range(game[D_TYPES]):
+        if of_type(game, kind, T_FIXED) or spared >> kind & 1:
             continue
-        first = segments[kind, BASE]
+        first = first_of(game, kind)
         for record in range(first, first + state[HEADER + kind]):
-            at = sizes[D_RECORDS] + record
-            state[at + F_X * capacity] = state[at + F_LAST_X * capacity]
-            state[at + F_Y * capacity] = state[at + F_LAST_Y * capacity]
-            refresh_touch(types, sizes, state, cells, scratch, kind, record)
+            at = record_at(game, record)
+            state[at + F_X] = state[at + F_LAST_X]
+            state[at + F_Y] = state[at + F_LAST_Y]
+            refresh_touch(game, state, cells, work, kind, record)
 
 
 @numba.njit(cache=True, nogil=True)
 def _transform(
-    types,
-    segments,
-    sizes,
+    game,
     state,
     cells,
-    scratch,
+    work,
     kind_1,
     index_1,
     kind_2,
@@ -427,79 +398,70 @@ def _transform(
     force_orientation,
 ):
     """Replace the first sprite by a new one of type ``child``, unless a singleton forbids."""
-    capacity = sizes[D_CAPACITY]
-    fixed = types[kind_1, T_FIXED]
-    at = sizes[D_RECORDS] + index_1
-    if not fixed and state[at + F_FLAGS * capacity] & DISABLED:
+    fixed = of_type(game, kind_1, T_FIXED)
+    at = record_at(game, index_1)
+    if not fixed and state[at + F_FLAGS] & DISABLED:
         return
-    x, y, last_x, last_y = rectangle(types, sizes, state, kind_1, index_1)
-    born = give_birth(types, segments, sizes, state, cells, scratch, child, x, y, forced)
+    x, y, last_x, last_y = rectangle(game, state, kind_1, index_1)
+    born = give_birth(game, state, cells, work, child, x, y, forced)
     if born < 0:
         return
-    born_at = sizes[D_RECORDS] + born
-    has_none = state[born_at + F_DX * capacity] == 0 and state[born_at + F_DY * capacity] == 0
-    if force_orientation or (types[child, T_ORIENTED] and types[kind_1, T_ORIENTED] and has_none):
-        dx, dy = orientation(types, sizes, state, kind_1, index_1)
-        state[born_at + F_DX * capacity] = dx
-        state[born_at + F_DY * capacity] = dy
-    state[born_at + F_LAST_X * capacity] = last_x
-    state[born_at + F_LAST_Y * capacity] = last_y
+    born_at = record_at(game, born)
+    has_none = state[born_at + F_DX] == 0 and state[born_at + F_DY] == 0
+    if force_orientation or (
+        of_type(game, child, T_ORIENTED) and of_type(game, kind_1, T_ORIENTED) and has_none
+    ):
+        dx, dy = orientation(game, state, kind_1, index_1)
+        state[born_at + F_DX] = dx
+        state[born_at + F_DY] = dy
+    state[born_at + F_LAST_X] = last_x
+    state[born_at + F_LAST_Y] = last_y
     if not fixed:
-        if state[at + F_HEALTH * capacity] > 0:
-            health = state[at + F_HEALTH * capacity]
-            state[born_at + F_HEALTH * capacity] = health
-            state[born_at + F_HEALTH_MAXIMUM * capacity] = max(
-                state[born_at + F_HEALTH_MAXIMUM * capacity], health
-            )
-        for resource in range(sizes[D_RESOURCES]):
-            purse = sizes[D_AMOUNTS] + resource * capacity
-            state[purse + born] = state[purse + index_1]
-    if not fixed and state[H_AVATAR] == index_1 and types[child, T_CLASS] >= FIRST_AVATAR:
+        if state[at + F_HEALTH] > 0:
+            health = state[at + F_HEALTH]
+            state[born_at + F_HEALTH] = health
+            state[born_at + F_HEALTH_MAXIMUM] = max(state[born_at + F_HEALTH_MAXIMUM], health)
+        for resource in range(game[D_RESOURCES]):
+            held = state[amount_at(game, index_1, resource)]
+            state[amount_at(game, born, resource)] = held
+    if not fixed and state[H_AVATAR] == index_1 and of_type(game, child, T_CLASS) >= FIRST_AVATAR:
         state[H_AVATAR] = born
         state[H_AVATAR_TYPE] = child
-        remove(types, sizes, state, scratch, kind_1, index_1)
+        remove(game, state, work, kind_1, index_1)
     else:
-        kill(types, sizes, state, scratch, kind_1, index_1)
+        kill(game, state, work, kind_1, index_1)
     if kill_second and kind_2 >= 0:
-        kill(types, sizes, state, scratch, kind_2, index_2)
+        kill(game, state, work, kind_2, index_2)
 
 
 @numba.njit(cache=True, nogil=True)
-def _transform_all(
-    types, rules, lists, segments, sizes, state, cells, scratch, rule, kind_2, index_2
-):
+def _transform_all(game, state, cells, work, rule, kind_2, index_2):
     """Replace every sprite of the types meant, wherever it is; singletons do not forbid it."""
-    for place in range(rules[rule, R_LIST], rules[rule, R_LIST_END]):
-        kind = lists[place]
-        first = segments[kind, BASE]
+    for place in range(of_rule(game, rule, R_LIST), of_rule(game, rule, R_LIST_END)):
+        kind = game[place]
+        first = first_of(game, kind)
         for record in range(first, first + state[HEADER + kind]):
             _transform(
-                types,
-                segments,
-                sizes,
+                game,
                 state,
                 cells,
-                scratch,
+                work,
                 kind,
                 record,
                 kind_2,
                 index_2,
-                rules[rule, R_TYPE],
+                of_rule(game, rule, R_TYPE),
                 True,
-                rules[rule, R_KILL_SECOND],
-                rules[rule, R_FORCE_ORIENTATION],
+                of_rule(game, rule, R_KILL_SECOND),
+                of_rule(game, rule, R_FORCE_ORIENTATION),
             )
 
 
 @numba.njit(cache=True, nogil=True)
 def _change_health(
-    types,
-    rules,
-    lists,
-    segments,
-    sizes,
+    game,
     state,
-    scratch,
+    work,
     rule,
     kind_1,
     index_1,
@@ -507,29 +469,28 @@ def _change_health(
     index_2,
 ):
     """Add or subtract health points of the first sprite, or of the first of stype; the score."""
-    capacity = sizes[D_CAPACITY]
     kind, record = kind_1, index_1
-    if rules[rule, R_LIST_END] > rules[rule, R_LIST]:
+    if of_rule(game, rule, R_LIST_END) > of_rule(game, rule, R_LIST):
         kind = np.int64(-1)
-        for place in range(rules[rule, R_LIST], rules[rule, R_LIST_END]):
-            if kind < 0 and state[HEADER + lists[place]] > 0:
-                kind = lists[place]
-                record = segments[kind, BASE]
+        for place in range(of_rule(game, rule, R_LIST), of_rule(game, rule, R_LIST_END)):
+            if kind < 0 and state[HEADER + game[place]] > 0:
+                kind = game[place]
+                record = first_of(game, kind)
         if kind < 0:
             return np.int64(0)
-    health = sizes[D_RECORDS] + F_HEALTH * capacity + record
-    maximum = sizes[D_RECORDS] + F_HEALTH_MAXIMUM * capacity + record
-    if rules[rule, R_EFFECT] == ADD_HEALTH_POINTS:
-        after = state[health] + rules[rule, R_VALUE]
-        if after >= types[kind, T_HEALTH_LIMIT]:
+    health = record_at(game, record) + F_HEALTH
+    maximum = record_at(game, record) + F_HEALTH_MAXIMUM
+    if of_rule(game, rule, R_EFFECT) == ADD_HEALTH_POINTS:
+        after = state[health] + of_rule(game, rule, R_VALUE)
+        if after >= of_type(game, kind, T_HEALTH_LIMIT):
             return np.int64(0)
         state[health] = after
         state[maximum] = max(state[maximum], after)
-        if rules[rule, R_KILL_SECOND] and kind_2 >= 0:
-            kill(types, sizes, state, scratch, kind_2, index_2)
-        return rules[rule, R_SCORE]
-    state[health] -= rules[rule, R_VALUE]
-    if state[health] <= rules[rule, R_LIMIT]:
-        kill(types, sizes, state, scratch, kind, record)
-        return rules[rule, R_SCORE_IF_KILLED]
-    return rules[rule, R_SCORE]
+        if of_rule(game, rule, R_KILL_SECOND) and kind_2 >= 0:
+            kill(game, state, work, kind_2, index_2)
+        return of_rule(game, rule, R_SCORE)
+    state[health] -= of_rule(game, rule, R_VALUE)
+    if state[health] <= of_rule(game, rule, R_LIMIT):
+        kill(game, state, work, kind, record)
+        return of_rule(game, rule, R_SCORE_IF_KILLED)
+    return of_rule(game, rule, R_SCORE)

@@ -1,7 +1,7 @@
 """Sprites as records and as bits of cells: birth, death, place, and what touches what.
 
 A sprite is named by its type and an index: that of its record, or that of its cell where the
-type is fixed. Letters and layouts are in `codes`.
+type is fixed. Layouts are in `codes`; game, state, cells and work are addresses.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ import numba
 import numpy as np
 
 from sidle.ppcg.kernels.codes import (
-    BASE,
-    BROOD,
     D_AMOUNTS,
-    D_CAPACITY,
+    D_BROODS,
+    D_DOOMED,
+    D_DYING,
     D_HEIGHT,
+    D_RECORDED,
+    D_RECORDED_END,
     D_RECORDS,
     D_RESOURCES,
     D_TYPES,
     D_WIDTH,
     DEAD,
     DISABLED,
-    DOOMED,
-    DYING,
     F_AGE,
     F_CELL,
     F_CLOCK,
@@ -37,6 +37,7 @@ from sidle.ppcg.kernels.codes import (
     F_START,
     F_X,
     F_Y,
+    FIELDS,
     FIRST_AVATAR,
     FRESH,
     H_BIRTHS,
@@ -45,9 +46,9 @@ from sidle.ppcg.kernels.codes import (
     M_DEAD,
     M_DOOMED,
     M_PRESENT,
-    MARKS,
     NEAR,
     ROOM,
+    SEGMENTS,
     T_BORN,
     T_CLASS,
     T_DX,
@@ -60,114 +61,127 @@ from sidle.ppcg.kernels.codes import (
     TILE,
     TOUCH,
 )
+from sidle.ppcg.kernels.memory import bit, first_of, of_type
 
 
 @numba.njit(cache=True, nogil=True)
-def touched(sizes, cells, x, y):
+def record_at(game, record):
+    """Return where a record lies in a state."""
+    return game[D_RECORDS] + record * FIELDS
+
+
+@numba.njit(cache=True, nogil=True)
+def amount_at(game, record, resource):
+    """Return where a record's amount of a resource lies in a state."""
+    return game[D_AMOUNTS] + record * game[D_RESOURCES] + resource
+
+
+@numba.njit(cache=True, nogil=True)
+def touched(game, cells, x, y):
     """Return the mask of the fixed types in the cells that a tile at (x, y) covers."""
-    height, width = sizes[D_HEIGHT], sizes[D_WIDTH]
-    row, column = y // TILE, x // TILE
-    aligned_x, aligned_y = x == column * TILE, y == row * TILE
-    if aligned_x and aligned_y:
-        if 0 <= row < height and 0 <= column < width:
-            return cells[row * width + column]
-        return np.int64(0)
+    height, width = game[D_HEIGHT], game[D_WIDTH]
+    top, left = np.int64(y) // TILE, np.int64(x) // TILE
+    bottom, right = (np.int64(y) + TILE - 1) // TILE, (np.int64(x) + TILE - 1) // TILE
+    if top >= 0 and left >= 0 and bottom < height and right < width:
+        return (
+            cells[top * width + left]
+            | cells[top * width + right]
+            | cells[bottom * width + left]
+            | cells[bottom * width + right]
+        )
     mask = np.int64(0)
-    for r in range(max(row, 0), min(row + 2 - aligned_y, height)):
-        for c in range(max(column, 0), min(column + 2 - aligned_x, width)):
-            mask |= cells[r * width + c]
+    for row in range(max(top, 0), min(bottom + 1, height)):
+        for column in range(max(left, 0), min(right + 1, width)):
+            mask |= cells[row * width + column]
     return mask
 
 
 @numba.njit(cache=True, nogil=True)
-def refresh_touch(types, sizes, state, cells, scratch, kind, record):
+def refresh_touch(game, state, cells, work, kind, record):
     """Note anew what fixed types the record touches, where rules ask."""
-    if types[kind, T_TOUCHES]:
-        at = sizes[D_RECORDS] + record
-        capacity = sizes[D_CAPACITY]
-        mask = touched(sizes, cells, state[at + F_X * capacity], state[at + F_Y * capacity])
-        scratch[TOUCH][record] = mask
-        scratch[NEAR][kind] |= mask
+    if of_type(game, kind, T_TOUCHES):
+        at = record_at(game, record)
+        mask = touched(game, cells, state[at + F_X], state[at + F_Y])
+        work[TOUCH + record] = mask
+        work[NEAR + kind] |= mask
 
 
 @numba.njit(cache=True, nogil=True)
-def give_birth(types, segments, sizes, state, cells, scratch, kind, x, y, forced):
+def give_birth(game, state, cells, work, kind, x, y, forced):
     """Return the record of a new sprite at (x, y), -1 where a singleton or lack of room forbids.
 
     Lack of room is noted in the state; the step then ends in an error.
     """
-    singleton = types[kind, T_SINGLETON]
+    singleton = of_type(game, kind, T_SINGLETON)
     if singleton and not forced:
-        for other in range(sizes[D_TYPES]):
+        for other in range(game[D_TYPES]):
             if singleton >> other & 1 and state[HEADER + other] > 0:
                 return np.int64(-1)
     count = np.int64(state[HEADER + kind])
     state[H_BIRTHS] = 1
-    if count >= segments[kind, ROOM]:
+    if count >= game[SEGMENTS + 2 * kind + ROOM]:
         state[H_FULL] = kind + 1
         return np.int64(-1)
     state[HEADER + kind] = count + 1
-    record = segments[kind, BASE] + count
-    capacity = sizes[D_CAPACITY]
-    at = sizes[D_RECORDS] + record
-    state[at + F_X * capacity] = x
-    state[at + F_Y * capacity] = y
-    state[at + F_LAST_X * capacity] = x
-    state[at + F_LAST_Y * capacity] = y
-    state[at + F_CLOCK * capacity] = 0
-    state[at + F_DX * capacity] = types[kind, T_DX]
-    state[at + F_DY * capacity] = types[kind, T_DY]
-    state[at + F_FLAGS * capacity] = FRESH
-    state[at + F_HEALTH * capacity] = types[kind, T_HEALTH]
-    state[at + F_HEALTH_MAXIMUM * capacity] = types[kind, T_HEALTH_MAXIMUM]
-    state[at + F_AGE * capacity] = 0
-    state[at + F_START * capacity] = -1
-    state[at + F_PULLED * capacity] = 0
-    state[at + F_CELL * capacity] = -1
-    for resource in range(sizes[D_RESOURCES]):
-        state[sizes[D_AMOUNTS] + resource * capacity + record] = 0
-    scratch[MARKS][M_PRESENT] |= np.int64(1) << kind
-    refresh_touch(types, sizes, state, cells, scratch, kind, record)
+    record = first_of(game, kind) + count
+    at = record_at(game, record)
+    state[at + F_X] = x
+    state[at + F_Y] = y
+    state[at + F_LAST_X] = x
+    state[at + F_LAST_Y] = y
+    state[at + F_CLOCK] = 0
+    state[at + F_DX] = of_type(game, kind, T_DX)
+    state[at + F_DY] = of_type(game, kind, T_DY)
+    state[at + F_FLAGS] = FRESH
+    state[at + F_HEALTH] = of_type(game, kind, T_HEALTH)
+    state[at + F_HEALTH_MAXIMUM] = of_type(game, kind, T_HEALTH_MAXIMUM)
+    state[at + F_AGE] = 0
+    state[at + F_START] = -1
+    state[at + F_PULLED] = 0
+    state[at + F_CELL] = -1
+    for resource in range(game[D_RESOURCES]):
+        state[amount_at(game, record, resource)] = 0
+    work[M_PRESENT] |= bit(kind)
+    refresh_touch(game, state, cells, work, kind, record)
     return record
 
 
 @numba.njit(cache=True, nogil=True)
-def kill(types, sizes, state, scratch, kind, index):
+def kill(game, state, work, kind, index):
     """Mark a sprite for removal at the end of the tick; an avatar is disabled instead."""
-    marks = scratch[MARKS]
-    bit = np.int64(1) << kind
-    if types[kind, T_FIXED]:
-        if not scratch[DYING][index] & bit:
-            scratch[DYING][index] |= bit
-            scratch[DOOMED][marks[M_DOOMED]] = index * sizes[D_TYPES] + kind
-            marks[M_DOOMED] += 1
-        return
-    flags = sizes[D_RECORDS] + F_FLAGS * sizes[D_CAPACITY] + index
-    if types[kind, T_CLASS] >= FIRST_AVATAR:
-        state[flags] |= DISABLED
+    if of_type(game, kind, T_FIXED):
+        if not work[game[D_DYING] + index] & bit(kind):
+            work[game[D_DYING] + index] |= bit(kind)
+            work[game[D_DOOMED] + work[M_DOOMED]] = index * game[D_TYPES] + kind
+            work[M_DOOMED] += 1
+    elif of_type(game, kind, T_CLASS) >= FIRST_AVATAR:
+        state[record_at(game, index) + F_FLAGS] |= DISABLED
     else:
-        state[flags] |= DEAD
-        marks[M_DEAD] |= bit
+        remove(game, state, work, kind, index)
 
 
 @numba.njit(cache=True, nogil=True)
-def remove(types, sizes, state, scratch, kind, index):
-    """Mark a sprite for removal at the end of the tick, an avatar like all others."""
-    if types[kind, T_FIXED]:
-        kill(types, sizes, state, scratch, kind, index)
-    else:
-        state[sizes[D_RECORDS] + F_FLAGS * sizes[D_CAPACITY] + index] |= DEAD
-        scratch[MARKS][M_DEAD] |= np.int64(1) << kind
+def remove(game, state, work, kind, record):
+    """Mark a record for removal at the end of the tick, an avatar like all others."""
+    state[record_at(game, record) + F_FLAGS] |= DEAD
+    work[M_DEAD] |= bit(kind)
 
 
 @numba.njit(cache=True, nogil=True)
-def is_crowded(types, segments, sizes, state):
-    """Return whether some type might lack room in the next tick, see BROOD."""
-    total = np.int64(0)
-    for kind in range(sizes[D_TYPES]):
-        if not types[kind, T_FIXED]:
-            total += state[HEADER + kind]
-    for kind in range(sizes[D_TYPES]):
-        if types[kind, T_BORN] and state[HEADER + kind] + BROOD * total > segments[kind, ROOM]:
-            return True
+def is_crowded(game, state):
+    """Return whether some type might lack room in the next tick.
+
+    What a sprite can cause to be born in a tick is counted twice, and for two more sprites of
+    each type, since those born in the tick may give birth in it.
+    """
+    n_types = game[D_TYPES]
+    for kind in range(n_types):
+        if of_type(game, kind, T_BORN):
+            needed = np.int64(state[HEADER + kind])
+            for place in range(game[D_RECORDED], game[D_RECORDED_END]):
+                parent = game[place]
+                brood = game[game[D_BROODS] + kind * n_types + parent]
+                needed += 2 * brood * (state[HEADER + parent] + 2)
+            if needed > game[SEGMENTS + 2 * kind + ROOM]:
+                return True
     return False

@@ -16,25 +16,34 @@ import numba
 import numpy as np
 
 from sidle.ppcg.kernels.codes import (
-    BASE,
-    BLOCKED,
+    D_ALL_RULES,
     D_AMOUNTS,
-    D_CAPACITY,
+    D_BLOCKED,
+    D_DOOMED,
+    D_DYING,
+    D_EDGE_RULES,
+    D_ENDINGS,
+    D_ENDINGS_END,
+    D_FOUND,
     D_HEIGHT,
-    D_RECORDS,
+    D_RECORDED,
+    D_RECORDED_END,
     D_RESOURCES,
+    D_TOUCHING,
+    D_TOUCHING_END,
     D_TYPES,
     D_WIDTH,
     DEAD,
     DISABLED,
-    DOOMED,
-    DYING,
     F_FLAGS,
     F_X,
     F_Y,
     FIELDS,
     FIRST_AVATAR,
-    FOUND,
+    G_FIRST_FIXED,
+    G_FIRST_RECORDS,
+    G_SECOND_FIXED,
+    G_SECOND_RECORDS,
     H_AVATAR,
     H_AVATAR_TYPE,
     H_HEIGHT,
@@ -49,24 +58,19 @@ from sidle.ppcg.kernels.codes import (
     M_DOOMED,
     M_PRESENT,
     M_SHIELDED,
-    MARKS,
     NEAR,
     PLAYER_LOSES,
     PLAYER_WINS,
     R_BLOCKABLE,
     R_FIRST,
     R_FIRST_END,
-    R_FIRST_FIXED,
-    R_FIRST_RECORDS,
     R_REPEAT,
     R_SECOND,
     R_SECOND_END,
-    R_SECOND_FIXED,
-    R_SECOND_RECORDS,
     SPRITE_COUNTER,
     T_CLASS,
     T_FIXED,
-    T_TOUCHES,
+    TERMINATION_COLUMNS,
     TILE,
     TIMEOUT,
     TOUCH,
@@ -78,188 +82,136 @@ from sidle.ppcg.kernels.codes import (
     X_WIN,
 )
 from sidle.ppcg.kernels.effects import execute, rectangle
-from sidle.ppcg.kernels.records import touched
+from sidle.ppcg.kernels.memory import bit, first_of, of_gate, of_rule, of_type
+from sidle.ppcg.kernels.records import record_at, touched
 
 
 @numba.njit(cache=True, nogil=True)
-def note_touches(types, segments, sizes, state, cells, scratch):
+def note_touches(game, state, cells, work):
     """Note for every record what fixed types it touches, where rules ask."""
-    capacity = sizes[D_CAPACITY]
-    for kind in range(sizes[D_TYPES]):
-        if not types[kind, T_TOUCHES] or types[kind, T_FIXED]:
-            continue
+    for place in range(game[D_TOUCHING], game[D_TOUCHING_END]):
+        kind = game[place]
         near = np.int64(0)
-        first = segments[kind, BASE]
+        first = first_of(game, kind)
         for record in range(first, first + state[HEADER + kind]):
-            at = sizes[D_RECORDS] + record
-            mask = touched(sizes, cells, state[at + F_X * capacity], state[at + F_Y * capacity])
-            scratch[TOUCH][record] = mask
+            at = record_at(game, record)
+            mask = touched(game, cells, state[at + F_X], state[at + F_Y])
+            work[TOUCH + record] = mask
             near |= mask
-        scratch[NEAR][kind] = near
+        work[NEAR + kind] = near
 
 
 @numba.njit(cache=True, nogil=True)
-def run_edge_rules(
-    types, rules, n_edge, lists, segments, sizes, state, cells, scratch, streams, slot
-):
+def run_edge_rules(game, state, cells, work, stream):
     """Run the rules of the edge on every sprite that is not wholly inside the level."""
-    capacity = sizes[D_CAPACITY]
     most_x, most_y = state[H_WIDTH] - TILE, state[H_HEIGHT] - TILE
-    for rule in range(n_edge):
-        for _ in range(rules[rule, R_REPEAT]):
-            for place in range(rules[rule, R_FIRST], rules[rule, R_FIRST_END]):
-                kind = lists[place]
-                first = segments[kind, BASE]
+    for rule in range(game[D_EDGE_RULES]):
+        for _ in range(of_rule(game, rule, R_REPEAT)):
+            for place in range(of_rule(game, rule, R_FIRST), of_rule(game, rule, R_FIRST_END)):
+                kind = game[place]
+                first = first_of(game, kind)
                 for record in range(first, first + state[HEADER + kind]):
-                    at = sizes[D_RECORDS] + record
-                    x, y = state[at + F_X * capacity], state[at + F_Y * capacity]
+                    at = record_at(game, record)
+                    x, y = state[at + F_X], state[at + F_Y]
                     if 0 <= x <= most_x and 0 <= y <= most_y:
                         continue
-                    if state[at + F_FLAGS * capacity] & DEAD:
-                        continue
-                    state[H_SCORE] += execute(
-                        types,
-                        rules,
-                        lists,
-                        segments,
-                        sizes,
-                        state,
-                        cells,
-                        scratch,
-                        streams,
-                        slot,
-                        rule,
-                        kind,
-                        record,
-                        np.int64(-1),
-                        np.int64(-1),
-                    )
+                    if not state[at + F_FLAGS] & DEAD:
+                        nobody = np.int64(-1)
+                        state[H_SCORE] += execute(
+                            game, state, cells, work, stream, rule, kind, record, nobody, nobody
+                        )
 
 
 @numba.njit(cache=True, nogil=True)
-def run_pair_rules(
-    types, rules, n_edge, lists, segments, sizes, state, cells, scratch, streams, slot
-):
+def run_pair_rules(game, state, cells, work, stream):
     """Run the rules of pairs."""
-    marks = scratch[MARKS]
-    for rule in range(n_edge, rules.shape[0]):
-        present = marks[M_PRESENT]
-        first_records = rules[rule, R_FIRST_RECORDS] & present
-        second_records = rules[rule, R_SECOND_RECORDS] & present
-        first_fixed = rules[rule, R_FIRST_FIXED] & present
-        second_fixed = rules[rule, R_SECOND_FIXED] & present
+    for rule in range(game[D_EDGE_RULES], game[D_ALL_RULES]):
+        present = work[M_PRESENT]
+        first_records = of_gate(game, rule, G_FIRST_RECORDS) & present
+        second_records = of_gate(game, rule, G_SECOND_RECORDS) & present
+        first_fixed = of_gate(game, rule, G_FIRST_FIXED) & present
+        second_fixed = of_gate(game, rule, G_SECOND_FIXED) & present
         if first_records | first_fixed == 0 or second_records | second_fixed == 0:
             continue
         if second_records == 0 and not _any_near(
-            lists, scratch, rules[rule, R_FIRST], rules[rule, R_FIRST_END], second_fixed
+            game,
+            work,
+            of_rule(game, rule, R_FIRST),
+            of_rule(game, rule, R_FIRST_END),
+            second_fixed,
         ):
             continue
         if first_records == 0 and not _any_near(
-            lists, scratch, rules[rule, R_SECOND], rules[rule, R_SECOND_END], first_fixed
+            game,
+            work,
+            of_rule(game, rule, R_SECOND),
+            of_rule(game, rule, R_SECOND_END),
+            first_fixed,
         ):
             continue
-        for _ in range(rules[rule, R_REPEAT]):
-            if rules[rule, R_BLOCKABLE] and scratch[BLOCKED][rule]:
+        for _ in range(of_rule(game, rule, R_REPEAT)):
+            if of_rule(game, rule, R_BLOCKABLE) and work[game[D_BLOCKED] + rule]:
                 break
-            _run_pair_rule(
-                types, rules, lists, segments, sizes, state, cells, scratch, streams, slot, rule
-            )
+            _run_pair_rule(game, state, cells, work, stream, rule)
 
 
 @numba.njit(cache=True, nogil=True)
-def _any_near(lists, scratch, start, stop, fixed):
-    """Return whether a record of the types in lists[start:stop] may touch one of ``fixed``."""
+def _any_near(game, work, start, stop, fixed):
+    """Return whether a record of the types in the list may touch one of ``fixed``."""
     near = np.int64(0)
     for place in range(start, stop):
-        near |= scratch[NEAR][lists[place]]
+        near |= work[NEAR + game[place]]
     return near & fixed != 0
 
 
 @numba.njit(cache=True, nogil=True)
-def _run_pair_rule(
-    types, rules, lists, segments, sizes, state, cells, scratch, streams, slot, rule
-):
-    listed, touch = scratch[LISTED], scratch[TOUCH]
-    capacity = sizes[D_CAPACITY]
-    for place in range(rules[rule, R_FIRST], rules[rule, R_FIRST_END]):
-        listed[lists[place]] = state[HEADER + lists[place]]
-    for place in range(rules[rule, R_SECOND], rules[rule, R_SECOND_END]):
-        listed[lists[place]] = state[HEADER + lists[place]]
-    second_fixed = rules[rule, R_SECOND_FIXED]
-    records = rules[rule, R_SECOND_RECORDS] != 0
-    for place in range(rules[rule, R_FIRST], rules[rule, R_FIRST_END]):
-        kind = lists[place]
-        if listed[kind] == 0:
+def _run_pair_rule(game, state, cells, work, stream, rule):
+    first_type, last_type = of_rule(game, rule, R_FIRST), of_rule(game, rule, R_FIRST_END)
+    for place in range(first_type, last_type):
+        work[LISTED + game[place]] = state[HEADER + game[place]]
+    for place in range(of_rule(game, rule, R_SECOND), of_rule(game, rule, R_SECOND_END)):
+        work[LISTED + game[place]] = state[HEADER + game[place]]
+    second_fixed = of_gate(game, rule, G_SECOND_FIXED)
+    records = of_gate(game, rule, G_SECOND_RECORDS) & work[M_PRESENT] != 0
+    for place in range(first_type, last_type):
+        kind = game[place]
+        count = work[LISTED + kind]
+        if count == 0:
             continue
-        if types[kind, T_FIXED]:
-            cell = _next_cell(
-                types, rules, lists, segments, sizes, state, cells, scratch, rule, kind, -1
-            )
+        if of_type(game, kind, T_FIXED):
+            cell = _next_cell(game, state, cells, work, rule, kind, np.int64(-1))
             while cell >= 0:
-                if not scratch[DYING][cell] >> kind & 1:
-                    _meet(
-                        types,
-                        rules,
-                        lists,
-                        segments,
-                        sizes,
-                        state,
-                        cells,
-                        scratch,
-                        streams,
-                        slot,
-                        rule,
-                        kind,
-                        cell,
-                    )
-                cell = _next_cell(
-                    types, rules, lists, segments, sizes, state, cells, scratch, rule, kind, cell
-                )
+                if not work[game[D_DYING] + cell] >> kind & 1:
+                    _meet(game, state, cells, work, stream, rule, kind, cell)
+                cell = _next_cell(game, state, cells, work, rule, kind, cell)
             continue
-        first = segments[kind, BASE]
-        flags = sizes[D_RECORDS] + F_FLAGS * capacity
-        for record in range(first, first + listed[kind]):
-            if state[flags + record] & DEAD:
+        first = first_of(game, kind)
+        for record in range(first, first + count):
+            if not records and work[TOUCH + record] & second_fixed == 0:
                 continue
-            if not records and touch[record] & second_fixed == 0:
+            if state[record_at(game, record) + F_FLAGS] & DEAD:
                 continue
-            _meet(
-                types,
-                rules,
-                lists,
-                segments,
-                sizes,
-                state,
-                cells,
-                scratch,
-                streams,
-                slot,
-                rule,
-                kind,
-                record,
-            )
+            _meet(game, state, cells, work, stream, rule, kind, record)
 
 
 @numba.njit(cache=True, nogil=True)
-def _next_cell(types, rules, lists, segments, sizes, state, cells, scratch, rule, kind, after):
+def _next_cell(game, state, cells, work, rule, kind, after):
     """Return the first cell after ``after`` whose sprite of the fixed type ``kind`` is overlapped.
 
     -1 if there is none. Any record among the second sprites counts.
     """
-    height, width, capacity = sizes[D_HEIGHT], sizes[D_WIDTH], sizes[D_CAPACITY]
+    height, width = game[D_HEIGHT], game[D_WIDTH]
     best = np.int64(-1)
-    for place in range(rules[rule, R_SECOND], rules[rule, R_SECOND_END]):
-        second = lists[place]
-        if types[second, T_FIXED]:
+    for place in range(of_rule(game, rule, R_SECOND), of_rule(game, rule, R_SECOND_END)):
+        second = game[place]
+        if of_type(game, second, T_FIXED) or not work[NEAR + second] >> kind & 1:
             continue
-        if not scratch[NEAR][second] >> kind & 1:
-            continue
-        first = segments[second, BASE]
-        for record in range(first, first + scratch[LISTED][second]):
-            if not scratch[TOUCH][record] >> kind & 1:
+        first = first_of(game, second)
+        for record in range(first, first + work[LISTED + second]):
+            if not work[TOUCH + record] >> kind & 1:
                 continue
-            at = sizes[D_RECORDS] + record
-            x, y = np.int64(state[at + F_X * capacity]), np.int64(state[at + F_Y * capacity])
+            at = record_at(game, record)
+            x, y = np.int64(state[at + F_X]), np.int64(state[at + F_Y])
             for row in range(max(y // TILE, 0), min((y + TILE - 1) // TILE + 1, height)):
                 for column in range(max(x // TILE, 0), min((x + TILE - 1) // TILE + 1, width)):
                     cell = row * width + column
@@ -269,121 +221,95 @@ def _next_cell(types, rules, lists, segments, sizes, state, cells, scratch, rule
 
 
 @numba.njit(cache=True, nogil=True)
-def _meet(
-    types,
-    rules,
-    lists,
-    segments,
-    sizes,
-    state,
-    cells,
-    scratch,
-    streams,
-    slot,
-    rule,
-    kind,
-    index,
-):
+def _meet(game, state, cells, work, stream, rule, kind, index):
     """Run the rule for one first sprite and all second sprites that it overlaps."""
-    height, width, capacity = sizes[D_HEIGHT], sizes[D_WIDTH], sizes[D_CAPACITY]
-    n_types = sizes[D_TYPES]
-    found = scratch[FOUND]
-    fixed = types[kind, T_FIXED]
-    x, y, _, _ = rectangle(types, sizes, state, kind, index)
-    field_x = sizes[D_RECORDS] + F_X * capacity
-    field_y = sizes[D_RECORDS] + F_Y * capacity
-    n_found = 0
-    for place in range(rules[rule, R_SECOND], rules[rule, R_SECOND_END]):
-        second = lists[place]
-        if types[second, T_FIXED]:
-            if fixed or not scratch[TOUCH][index] >> second & 1:
-                continue
-            for row in range(max(y // TILE, 0), min((y + TILE - 1) // TILE + 1, height)):
-                for column in range(max(x // TILE, 0), min((x + TILE - 1) // TILE + 1, width)):
-                    cell = row * width + column
-                    if cells[cell] >> second & 1:
-                        found[n_found] = cell * n_types + second
-                        n_found += 1
+    fixed = of_type(game, kind, T_FIXED)
+    x, y, _, _ = rectangle(game, state, kind, index)
+    found = game[D_FOUND]
+    n_types = game[D_TYPES]
+    n_found = np.int64(0)
+    for place in range(of_rule(game, rule, R_SECOND), of_rule(game, rule, R_SECOND_END)):
+        second = game[place]
+        if of_type(game, second, T_FIXED):
+            if not fixed and work[TOUCH + index] >> second & 1:
+                n_found = _find_in_cells(game, cells, work, second, x, y, n_found)
             continue
-        first = segments[second, BASE]
-        for record in range(first, first + scratch[LISTED][second]):
-            across, down = state[field_x + record] - x, state[field_y + record] - y
+        first = first_of(game, second)
+        for record in range(first, first + work[LISTED + second]):
+            at = record_at(game, record)
+            across, down = state[at + F_X] - x, state[at + F_Y] - y
             if (
                 -TILE < across < TILE
                 and -TILE < down < TILE
                 and not (second == kind and record == index)
             ):
-                found[n_found] = record * n_types + second
+                work[found + n_found] = record * n_types + second
                 n_found += 1
-    flags = sizes[D_RECORDS] + F_FLAGS * capacity + index
     for number in range(n_found):
         if fixed:
-            if scratch[DYING][index] >> kind & 1:
+            if work[game[D_DYING] + index] >> kind & 1:
                 return
-        elif state[flags] & DEAD:
+        elif state[record_at(game, index) + F_FLAGS] & DEAD:
             return
-        second = found[number] % n_types
-        other = found[number] // n_types
-        x_1, y_1, _, _ = rectangle(types, sizes, state, kind, index)
-        x_2, y_2, _, _ = rectangle(types, sizes, state, second, other)
+        second = work[found + number] % n_types
+        other = work[found + number] // n_types
+        x_1, y_1, _, _ = rectangle(game, state, kind, index)
+        x_2, y_2, _, _ = rectangle(game, state, second, other)
         if -TILE < x_2 - x_1 < TILE and -TILE < y_2 - y_1 < TILE:
             state[H_SCORE] += execute(
-                types,
-                rules,
-                lists,
-                segments,
-                sizes,
-                state,
-                cells,
-                scratch,
-                streams,
-                slot,
-                rule,
-                kind,
-                index,
-                second,
-                other,
+                game, state, cells, work, stream, rule, kind, index, second, other
             )
 
 
 @numba.njit(cache=True, nogil=True)
-def bury(types, segments, sizes, state, cells, scratch, planes, observed):
-    """Remove the dead: fixed ones from cells and planes, records from their stretch."""
-    marks = scratch[MARKS]
-    n_types, capacity = sizes[D_TYPES], sizes[D_CAPACITY]
-    n_cells = sizes[D_HEIGHT] * sizes[D_WIDTH]
-    for number in range(marks[M_DOOMED]):
-        cell = scratch[DOOMED][number] // n_types
-        kind = scratch[DOOMED][number] % n_types
-        cells[cell] &= ~(np.int64(1) << kind)
-        state[HEADER + kind] -= 1
-        if observed:
-            planes[kind * n_cells + cell] = 0
-        scratch[DYING][cell] = 0
-    marks[M_DOOMED] = 0
-    if marks[M_DEAD]:
-        for kind in range(n_types):
-            if marks[M_DEAD] >> kind & 1:
-                _close_ranks(types, segments, sizes, state, kind, capacity)
-        marks[M_DEAD] = 0
+def _find_in_cells(game, cells, work, second, x, y, n_found):
+    """Append the sprites of a fixed type that a tile at (x, y) overlaps; return how many now."""
+    height, width = game[D_HEIGHT], game[D_WIDTH]
+    for row in range(max(y // TILE, 0), min((y + TILE - 1) // TILE + 1, height)):
+        for column in range(max(x // TILE, 0), min((x + TILE - 1) // TILE + 1, width)):
+            cell = row * width + column
+            if cells[cell] >> second & 1:
+                work[game[D_FOUND] + n_found] = cell * game[D_TYPES] + second
+                n_found += 1
+    return n_found
 
 
 @numba.njit(cache=True, nogil=True)
-def _close_ranks(types, segments, sizes, state, kind, capacity):
+def bury(game, state, cells, work, planes, observed):
+    """Remove the dead: fixed ones from cells and planes, records from their stretch."""
+    n_types = game[D_TYPES]
+    for number in range(work[M_DOOMED]):
+        cell = work[game[D_DOOMED] + number] // n_types
+        kind = work[game[D_DOOMED] + number] % n_types
+        cells[cell] &= ~bit(kind)
+        state[HEADER + kind] -= 1
+        if observed:
+            planes[kind * game[D_HEIGHT] * game[D_WIDTH] + cell] = 0
+        work[game[D_DYING] + cell] = 0
+    work[M_DOOMED] = 0
+    if work[M_DEAD]:
+        for place in range(game[D_RECORDED], game[D_RECORDED_END]):
+            if work[M_DEAD] >> game[place] & 1:
+                _close_ranks(game, state, game[place])
+        work[M_DEAD] = 0
+
+
+@numba.njit(cache=True, nogil=True)
+def _close_ranks(game, state, kind):
     """Move the living records of a type together, in order."""
-    first = segments[kind, BASE]
-    flags = sizes[D_RECORDS] + F_FLAGS * capacity
+    first = first_of(game, kind)
     target = first
     for record in range(first, first + state[HEADER + kind]):
-        if state[flags + record] & DEAD:
+        source_at, target_at = record_at(game, record), record_at(game, target)
+        if state[source_at + F_FLAGS] & DEAD:
             continue
         if target != record:
             for field in range(FIELDS):
-                base = sizes[D_RECORDS] + field * capacity
-                state[base + target] = state[base + record]
-            for resource in range(sizes[D_RESOURCES]):
-                base = sizes[D_AMOUNTS] + resource * capacity
-                state[base + target] = state[base + record]
+                state[target_at + field] = state[source_at + field]
+            n_resources = game[D_RESOURCES]
+            for resource in range(n_resources):
+                held = state[game[D_AMOUNTS] + record * n_resources + resource]
+                state[game[D_AMOUNTS] + target * n_resources + resource] = held
             if state[H_AVATAR] == record and state[H_AVATAR_TYPE] == kind:
                 state[H_AVATAR] = target
         target += 1
@@ -391,33 +317,34 @@ def _close_ranks(types, segments, sizes, state, kind, capacity):
 
 
 @numba.njit(cache=True, nogil=True)
-def lift_shields(scratch):
+def lift_shields(game, work):
     """Forget what was shielded in this tick."""
-    if scratch[MARKS][M_SHIELDED]:
-        scratch[BLOCKED][:] = 0
-        scratch[MARKS][M_SHIELDED] = 0
+    if work[M_SHIELDED]:
+        for rule in range(game[D_ALL_RULES]):
+            work[game[D_BLOCKED] + rule] = 0
+        work[M_SHIELDED] = 0
 
 
 @numba.njit(cache=True, nogil=True)
-def judge(types, endings, lists, segments, sizes, state, most_ticks):
+def judge(game, state, most_ticks):
     """End the episode if a termination holds, the first listed deciding, or time is up."""
-    for ending in range(endings.shape[0]):
-        limit = endings[ending, X_LIMIT]
-        if endings[ending, X_KIND] == TIMEOUT:
+    for ending in range(game[D_ENDINGS], game[D_ENDINGS_END], TERMINATION_COLUMNS):
+        limit = game[ending + X_LIMIT]
+        if game[ending + X_KIND] == TIMEOUT:
             holds = state[H_TICK] >= limit
         else:
             count = np.int64(0)
-            for place in range(endings[ending, X_LIST], endings[ending, X_LIST_END]):
-                count += _living(types, segments, sizes, state, lists[place])
-            if endings[ending, X_KIND] == SPRITE_COUNTER:
+            for place in range(game[ending + X_LIST], game[ending + X_LIST_END]):
+                count += _living(game, state, game[place])
+            if game[ending + X_KIND] == SPRITE_COUNTER:
                 holds = count <= limit
-            elif endings[ending, X_MINIMUM]:
+            elif game[ending + X_MINIMUM]:
                 holds = count >= limit
             else:
                 holds = count == limit
         if holds:
             state[H_OVER] = 1
-            state[H_WINNER] = PLAYER_WINS if endings[ending, X_WIN] else PLAYER_LOSES
+            state[H_WINNER] = PLAYER_WINS if game[ending + X_WIN] else PLAYER_LOSES
             return
     if state[H_TICK] >= most_ticks:
         state[H_OVER] = 1
@@ -425,11 +352,12 @@ def judge(types, endings, lists, segments, sizes, state, most_ticks):
 
 
 @numba.njit(cache=True, nogil=True)
-def _living(types, segments, sizes, state, kind):
+def _living(game, state, kind):
     """Return the number of sprites of a type, disabled avatars left out."""
     count = np.int64(state[HEADER + kind])
-    if count and types[kind, T_CLASS] >= FIRST_AVATAR:
-        first = sizes[D_RECORDS] + F_FLAGS * sizes[D_CAPACITY] + segments[kind, BASE]
-        for flags in range(first, first + state[HEADER + kind]):
-            count -= (state[flags] & DISABLED) != 0
+    if count and of_type(game, kind, T_CLASS) >= FIRST_AVATAR:
+        first = first_of(game, kind)
+        for record in range(first, first + state[HEADER + kind]):
+            if state[record_at(game, record) + F_FLAGS] & DISABLED:
+                count -= 1
     return count

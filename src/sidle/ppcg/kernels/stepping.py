@@ -2,6 +2,10 @@
 
 Slots are independent: a call on some of them reads and writes rows of these slots only.
 Letters: N = slots, W = words of a state, H W = cells, P = C H W, M = levels in the bank.
+
+Preconditions of all entry points: arrays are C-contiguous; image, work and cells int64, states
+int32 (N, W), cells (N, H W), planes int8 (N, P), streams uint64 (N,), characters uint8 (_, H, W)
+with sizes int64 (_, 2), every level known to the game and with one avatar.
 """
 
 from __future__ import annotations
@@ -9,9 +13,11 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from sidle.ppcg.kernels import codes
 from sidle.ppcg.kernels.codes import (
     D_HEIGHT,
+    D_PLACED,
+    D_PLACED_FIXED,
+    D_RECORDS,
     D_TYPES,
     D_WIDTH,
     FIRST_AVATAR,
@@ -29,11 +35,11 @@ from sidle.ppcg.kernels.codes import (
     H_WINNER,
     HEADER,
     M_PRESENT,
-    MARKS,
     PLAYER_WINS,
     T_CLASS,
     TILE,
 )
+from sidle.ppcg.kernels.memory import address, ahead, of_type
 from sidle.ppcg.kernels.movement import update_avatar, update_others
 from sidle.ppcg.kernels.observing import draw_records, erase_records
 from sidle.ppcg.kernels.records import give_birth, is_crowded
@@ -51,61 +57,52 @@ DISABLED, SAME_STEP, NEXT_STEP = range(3)  # when a finished level is replaced
 CROWDED, FULL, BAD_ACTION = range(1, 4)  # what a step reports
 
 # Columns of the log of episodes, int64.
+L_SLOT, L_LEVEL, L_WON, L_SCORE, L_LENGTH, LOG_COLUMNS = range(6)
+
+# Settings, int64.
 (
-    L_SLOT,
-    L_LEVEL,
-    L_WON,
-    L_SCORE,
-    L_LENGTH,
-    LOG_COLUMNS,
-) = range(6)
+    S_ACTIONS,  # number of actions
+    S_MOST_TICKS,
+    S_OBSERVED,  # 1: planes are written
+    S_AUTORESET,
+    S_BY_LEVEL,  # 1: weights are of levels, 0: of groups
+    S_KEEP_FINAL,  # 1: the last observation of an episode is kept
+    S_FROM_BANK,  # 1: levels come from the bank
+    SETTINGS,
+) = range(8)
 
 _DRAW = np.uint64(0xD1B54A32D192ED03)
 _11 = np.uint64(11)
+_2_TO_53 = 9007199254740992.0
 
 
 @numba.njit(cache=True, nogil=True)
-def load_level(
-    types,
-    segments,
-    sizes,
-    placing_fixed,
-    placing_start,
-    placing_kinds,
-    characters,
-    height,
-    width,
-    state,
-    cells,
-    planes,
-    scratch,
-    observed,
-):
+def load_level(game, characters, height, width, state, cells, planes, n_pixels, work, observed):
     """Set up a level from its characters (H, W); only the upper left height x width count."""
-    n_types = sizes[D_TYPES]
-    columns = sizes[D_WIDTH]
-    n_cells = sizes[D_HEIGHT] * columns
+    columns = game[D_WIDTH]
+    n_cells = game[D_HEIGHT] * columns
     episode = state[H_EPISODE]
-    state[: codes.HEADER + n_types] = 0
-    state[sizes[codes.D_SHOWN] : sizes[codes.D_RECORDS]] = 0
+    for place in range(game[D_RECORDS]):
+        state[place] = 0
     state[H_EPISODE] = episode
     state[H_TICK] = -1
     state[H_AVATAR] = -1
     state[H_LEVEL] = -1
     state[H_WIDTH] = width * TILE
     state[H_HEIGHT] = height * TILE
-    cells[:] = 0
+    for cell in range(n_cells):
+        cells[cell] = 0
     if observed:
-        planes[:] = 0
-    scratch[MARKS][M_PRESENT] = 0
+        for pixel in range(n_pixels):
+            planes[pixel] = 0
     for row in range(height):
         for column in range(width):
-            character = characters[row, column]
             cell = row * columns + column
-            fixed = placing_fixed[character]
+            character = np.int64(characters[cell])
+            fixed = game[game[D_PLACED_FIXED] + character]
             if fixed:
                 cells[cell] = fixed
-                kind = 0
+                kind = np.int64(0)
                 while fixed:
                     if fixed & 1:
                         state[HEADER + kind] += 1
@@ -113,70 +110,41 @@ def load_level(
                             planes[kind * n_cells + cell] = 1
                     fixed >>= 1
                     kind += 1
-            for place in range(placing_start[character], placing_start[character + 1]):
-                born = placing_kinds[place]
+            placed = game[D_PLACED] + character
+            for place in range(game[placed], game[placed + 1]):
+                born = game[place]
                 record = give_birth(
-                    types,
-                    segments,
-                    sizes,
-                    state,
-                    cells,
-                    scratch,
-                    born,
-                    column * TILE,
-                    row * TILE,
-                    False,
+                    game, state, cells, work, born, column * TILE, row * TILE, False
                 )
-                if types[born, T_CLASS] >= FIRST_AVATAR and record >= 0:
+                if of_type(game, born, T_CLASS) >= FIRST_AVATAR and record >= 0:
                     state[H_AVATAR] = record
                     state[H_AVATAR_TYPE] = born
     # The face has seen to room for every level; what counts is what is born from here on.
     state[H_BIRTHS] = 0
     if observed:
-        draw_records(types, segments, sizes, state, planes)
+        draw_records(game, state, planes)
 
 
 @numba.njit(cache=True, nogil=True)
-def tick(
-    types,
-    rules,
-    n_edge,
-    endings,
-    lists,
-    segments,
-    sizes,
-    state,
-    cells,
-    planes,
-    scratch,
-    streams,
-    slot,
-    action,
-    most_ticks,
-    observed,
-):
+def play_tick(game, state, cells, planes, work, stream, action, most_ticks, observed):
     """Play one tick."""
     if observed:
-        erase_records(types, segments, sizes, state, planes)
+        erase_records(game, state, planes)
     present = np.int64(0)
-    for kind in range(sizes[D_TYPES]):
+    for kind in range(game[D_TYPES]):
         present |= np.int64(state[HEADER + kind] > 0) << kind
-    scratch[MARKS][M_PRESENT] = present
+    work[M_PRESENT] = present
     state[H_TICK] += 1
-    update_avatar(types, segments, sizes, state, cells, scratch, action)
-    update_others(types, lists, segments, sizes, state, cells, scratch, streams, slot)
-    note_touches(types, segments, sizes, state, cells, scratch)
-    run_edge_rules(
-        types, rules, n_edge, lists, segments, sizes, state, cells, scratch, streams, slot
-    )
-    run_pair_rules(
-        types, rules, n_edge, lists, segments, sizes, state, cells, scratch, streams, slot
-    )
-    lift_shields(scratch)
-    bury(types, segments, sizes, state, cells, scratch, planes, observed)
-    judge(types, endings, lists, segments, sizes, state, most_ticks)
+    update_avatar(game, state, cells, work, action)
+    update_others(game, state, cells, work, stream)
+    note_touches(game, state, cells, work)
+    run_edge_rules(game, state, cells, work, stream)
+    run_pair_rules(game, state, cells, work, stream)
+    lift_shields(game, work)
+    bury(game, state, cells, work, planes, observed)
+    judge(game, state, most_ticks)
     if observed:
-        draw_records(types, segments, sizes, state, planes)
+        draw_records(game, state, planes)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -186,9 +154,8 @@ def choose_level(cumulative, group_start, group_levels, by_level, seed, slot, ep
     A group (a bin of difficulty, or a level) is drawn by its weight, then one of its levels.
     """
     stream = mixed(episode_stream(seed, slot, episode) ^ _DRAW)
-    total = cumulative[cumulative.size - 1]
-    wanted = np.float64(stream >> _11) / 9007199254740992.0 * total  # 2^53
-    low, high = 0, cumulative.size - 1
+    wanted = np.float64(stream >> _11) / _2_TO_53 * cumulative[cumulative.size - 1]
+    low, high = np.int64(0), np.int64(cumulative.size - 1)
     while low < high:
         middle = (low + high) // 2
         if cumulative[middle] > wanted:
@@ -198,122 +165,105 @@ def choose_level(cumulative, group_start, group_levels, by_level, seed, slot, ep
     if by_level:
         return low
     size = group_start[low + 1] - group_start[low]
-    within = np.float64(mixed(stream) >> _11) / 9007199254740992.0
-    return group_levels[group_start[low] + min(np.int64(within * size), size - 1)]
+    within = np.int64(np.float64(mixed(stream) >> _11) / _2_TO_53 * size)
+    return group_levels[group_start[low] + min(within, size - 1)]
 
 
 @numba.njit(cache=True, nogil=True)
-def reset_slot(
-    types,
-    segments,
-    sizes,
-    placing_fixed,
-    placing_start,
-    placing_kinds,
-    state,
+def reset_slots(
+    slots,
+    settings,
+    image,
+    states,
     cells,
     planes,
-    scratch,
+    work,
     streams,
-    slot,
     seed,
-    observed,
     placed,
-    placed_size,
-    bank_characters,
-    bank_size,
+    placed_sizes,
+    bank,
+    bank_sizes,
     cumulative,
     group_start,
     group_levels,
-    by_level,
     next_levels,
 ):
-    """Begin the slot's next episode: on the level asked for, one drawn, or the one it had."""
-    episode = state[H_EPISODE]
-    chosen = np.int64(-1)
-    if bank_characters.shape[0] > 0:
-        chosen = next_levels[slot]
-        if chosen < 0:
-            chosen = choose_level(
-                cumulative, group_start, group_levels, by_level, seed, slot, episode
-            )
-        next_levels[slot] = -1
+    """Begin the next episode in each of ``slots``; returns 0 or FULL.
+
+    It is played on the level asked for in next_levels, else on one drawn from the bank; without a
+    bank, on the level that was placed in the slot.
+    """
+    report = 0
+    game = address(image)
+    observed = settings[S_OBSERVED] != 0
+    for slot in slots:
+        state = ahead(address(states), slot * states.shape[1])
+        episode = np.int64(state[H_EPISODE])
+        chosen = np.int64(-1)
+        level = ahead(address(placed), slot * placed.shape[1] * placed.shape[2])
+        height, width = placed_sizes[slot, 0], placed_sizes[slot, 1]
+        if settings[S_FROM_BANK]:
+            chosen = next_levels[slot]
+            if chosen < 0:
+                chosen = choose_level(
+                    cumulative,
+                    group_start,
+                    group_levels,
+                    settings[S_BY_LEVEL],
+                    seed,
+                    slot,
+                    episode,
+                )
+            next_levels[slot] = -1
+            level = ahead(address(bank), chosen * bank.shape[1] * bank.shape[2])
+            height, width = bank_sizes[chosen, 0], bank_sizes[chosen, 1]
         load_level(
-            types,
-            segments,
-            sizes,
-            placing_fixed,
-            placing_start,
-            placing_kinds,
-            bank_characters[chosen],
-            bank_size[chosen, 0],
-            bank_size[chosen, 1],
+            game,
+            level,
+            height,
+            width,
             state,
-            cells,
-            planes,
-            scratch,
+            ahead(address(cells), slot * cells.shape[1]),
+            ahead(address(planes), slot * planes.shape[1]),
+            planes.shape[1],
+            address(work),
             observed,
         )
-    else:
-        load_level(
-            types,
-            segments,
-            sizes,
-            placing_fixed,
-            placing_start,
-            placing_kinds,
-            placed[slot],
-            placed_size[slot, 0],
-            placed_size[slot, 1],
-            state,
-            cells,
-            planes,
-            scratch,
-            observed,
-        )
-    state[H_LEVEL] = chosen
-    streams[slot] = episode_stream(seed, slot, episode)
-    state[H_EPISODE] = episode + 1
+        state[H_LEVEL] = chosen
+        streams[slot] = episode_stream(seed, slot, episode)
+        state[H_EPISODE] = episode + 1
+        if state[H_FULL]:
+            report = FULL
+    return report
 
 
 @numba.njit(cache=True, nogil=True)
 def step_slots(
     begin,
     end,
-    types,
-    rules,
-    n_edge,
-    endings,
-    lists,
-    segments,
-    sizes,
-    placing_fixed,
-    placing_start,
-    placing_kinds,
+    settings,
+    image,
     states,
     cells,
     planes,
-    scratch,
+    final_planes,
+    work,
     streams,
     seed,
     actions,
-    n_actions,
-    most_ticks,
-    observed,
-    autoreset,
     rewards,
     dones,
     wins,
     ended,
-    final_planes,
+    to_reset,
     placed,
-    placed_size,
-    bank_characters,
-    bank_size,
+    placed_sizes,
+    bank,
+    bank_sizes,
     cumulative,
     group_start,
     group_levels,
-    by_level,
     next_levels,
 ):
     """Play a tick in the slots begin to end; a finished level is replaced as autoreset says.
@@ -321,63 +271,38 @@ def step_slots(
     Returns 0 or the worst of: CROWDED, some type should get more room before the next tick; FULL,
     a sprite could not be born for lack of room; BAD_ACTION, an action is none, nothing was played.
     """
+    n_actions = settings[S_ACTIONS]
     for slot in range(begin, end):
         if actions[slot] < 0 or actions[slot] >= n_actions:
             return BAD_ACTION
     report = 0
+    game, memory = address(image), address(work)
+    autoreset, most_ticks = settings[S_AUTORESET], settings[S_MOST_TICKS]
+    observed = settings[S_OBSERVED] != 0
+    n_resets = 0
     for slot in range(begin, end):
-        state = states[slot]
+        state = ahead(address(states), slot * states.shape[1])
+        rewards[slot] = 0
         dones[slot] = False
         wins[slot] = False
-        rewards[slot] = 0
         if state[H_OVER]:
             if autoreset == DISABLED:
                 dones[slot] = True
                 wins[slot] = state[H_WINNER] == PLAYER_WINS
-                continue
-            reset_slot(
-                types,
-                segments,
-                sizes,
-                placing_fixed,
-                placing_start,
-                placing_kinds,
-                state,
-                cells[slot],
-                planes[slot],
-                scratch,
-                streams,
-                slot,
-                seed,
-                observed,
-                placed,
-                placed_size,
-                bank_characters,
-                bank_size,
-                cumulative,
-                group_start,
-                group_levels,
-                by_level,
-                next_levels,
-            )
-            if state[H_FULL]:
-                report = FULL
+                # It ended before: the log has it.
+                ended[slot, L_SLOT] = -1
+            else:
+                to_reset[begin + n_resets] = slot
+                n_resets += 1
             continue
         before = state[H_SCORE]
-        tick(
-            types,
-            rules,
-            n_edge,
-            endings,
-            lists,
-            segments,
-            sizes,
+        play_tick(
+            game,
             state,
-            cells[slot],
-            planes[slot],
-            scratch,
-            streams,
-            slot,
+            ahead(address(cells), slot * cells.shape[1]),
+            ahead(address(planes), slot * planes.shape[1]),
+            memory,
+            ahead(address(streams), np.int64(slot)),
             actions[slot],
             most_ticks,
             observed,
@@ -386,120 +311,56 @@ def step_slots(
             state[H_BIRTHS] = 0
             if state[H_FULL]:
                 report = FULL
-            elif is_crowded(types, segments, sizes, state):
+            elif is_crowded(game, state):
                 report = max(report, CROWDED)
         rewards[slot] = state[H_SCORE] - before
-        if not state[H_OVER]:
-            continue
-        dones[slot] = True
-        wins[slot] = state[H_WINNER] == PLAYER_WINS
-        ended[slot, L_SLOT] = slot
-        ended[slot, L_LEVEL] = state[H_LEVEL]
-        ended[slot, L_WON] = state[H_WINNER] == PLAYER_WINS
-        ended[slot, L_SCORE] = state[H_SCORE]
-        ended[slot, L_LENGTH] = state[H_TICK] + 1
-        if autoreset == SAME_STEP:
-            if final_planes.shape[0]:
-                final_planes[slot] = planes[slot]
-            reset_slot(
-                types,
-                segments,
-                sizes,
-                placing_fixed,
-                placing_start,
-                placing_kinds,
-                state,
-                cells[slot],
-                planes[slot],
-                scratch,
-                streams,
-                slot,
-                seed,
-                observed,
-                placed,
-                placed_size,
-                bank_characters,
-                bank_size,
-                cumulative,
-                group_start,
-                group_levels,
-                by_level,
-                next_levels,
-            )
-            if state[H_FULL]:
-                report = FULL
-    return report
-
-
-@numba.njit(cache=True, nogil=True)
-def log_episodes(dones, ended, states, log, n_logged, uses, loaded):
-    """Append the episodes that just ended to the log; returns its new length.
-
-    Where ``loaded``, the levels that began in their place are counted in ``uses``.
-    """
-    for slot in range(dones.size):
-        if dones[slot]:
-            log[n_logged] = ended[slot]
-            n_logged += 1
-            if loaded and states[slot, H_LEVEL] >= 0:
-                uses[states[slot, H_LEVEL]] += 1
-    return n_logged
-
-
-@numba.njit(cache=True, nogil=True)
-def reset_slots(
-    slots,
-    types,
-    segments,
-    sizes,
-    placing_fixed,
-    placing_start,
-    placing_kinds,
-    states,
-    cells,
-    planes,
-    scratch,
-    streams,
-    seed,
-    observed,
-    placed,
-    placed_size,
-    bank_characters,
-    bank_size,
-    cumulative,
-    group_start,
-    group_levels,
-    by_level,
-    next_levels,
-):
-    """Begin the next episode in each of ``slots``; returns 0 or FULL."""
-    report = 0
-    for slot in slots:
-        reset_slot(
-            types,
-            segments,
-            sizes,
-            placing_fixed,
-            placing_start,
-            placing_kinds,
-            states[slot],
-            cells[slot],
-            planes[slot],
-            scratch,
+        if state[H_OVER]:
+            dones[slot] = True
+            wins[slot] = state[H_WINNER] == PLAYER_WINS
+            ended[slot, L_SLOT] = slot
+            ended[slot, L_LEVEL] = state[H_LEVEL]
+            ended[slot, L_WON] = state[H_WINNER] == PLAYER_WINS
+            ended[slot, L_SCORE] = state[H_SCORE]
+            ended[slot, L_LENGTH] = state[H_TICK] + 1
+            if autoreset == SAME_STEP:
+                if settings[S_KEEP_FINAL]:
+                    final_planes[slot] = planes[slot]
+                to_reset[begin + n_resets] = slot
+                n_resets += 1
+    return max(
+        report,
+        reset_slots(
+            to_reset[begin : begin + n_resets],
+            settings,
+            image,
+            states,
+            cells,
+            planes,
+            work,
             streams,
-            slot,
             seed,
-            observed,
             placed,
-            placed_size,
-            bank_characters,
-            bank_size,
+            placed_sizes,
+            bank,
+            bank_sizes,
             cumulative,
             group_start,
             group_levels,
-            by_level,
             next_levels,
-        )
-        if states[slot, H_FULL]:
-            report = FULL
-    return report
+        ),
+    )
+
+
+@numba.njit(cache=True, nogil=True)
+def log_episodes(dones, ended, to_reset, states, log, n_logged, uses, replaced):
+    """Append the episodes that just ended to the log; returns its new length.
+
+    Where ``replaced``, the levels that began in their place are counted in ``uses``.
+    """
+    for slot in range(dones.size):
+        if dones[slot] and ended[slot, L_SLOT] >= 0:
+            log[n_logged] = ended[slot]
+            n_logged += 1
+            if replaced and states[slot, H_LEVEL] >= 0:
+                uses[states[slot, H_LEVEL]] += 1
+    return n_logged

@@ -12,6 +12,8 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from sidle.ppcg.kernels.codes import CERTAIN
+
 _GROWTH = np.uint64(0x9E3779B97F4A7C15)
 _FIRST_FACTOR = np.uint64(0xBF58476D1CE4E5B9)
 _SECOND_FACTOR = np.uint64(0x94D049BB133111EB)
@@ -35,22 +37,22 @@ def episode_stream(seed, slot, episode):
 
 
 @numba.njit(cache=True, nogil=True)
-def draw(streams, slot):
-    """Return a whole number below 2^30 from the slot's stream, int64."""
-    streams[slot] += _GROWTH
-    return np.int64(mixed(streams[slot]) >> _34)
+def draw(stream):
+    """Return a whole number below 2^30, int64, from the stream at this address."""
+    stream[0] += _GROWTH
+    return np.int64(mixed(stream[0]) >> _34)
 
 
 @numba.njit(cache=True, nogil=True)
-def draw_below(streams, slot, bound):
+def draw_below(stream, bound):
     """Return a whole number below ``bound``, int64, 1 <= bound <= 2^20.
 
     The excess of some numbers over others is at most bound / 2^30.
     """
-    return (draw(streams, slot) * bound) >> 30
+    return (draw(stream) * bound) >> 30
 
 
 @numba.njit(cache=True, nogil=True)
-def happens(streams, slot, probability):
+def happens(stream, probability):
     """Return whether something of this probability, of 2^30, happens; certainty draws nothing."""
-    return probability >= 1 << 30 or draw(streams, slot) < probability
+    return probability >= CERTAIN or draw(stream) < probability
