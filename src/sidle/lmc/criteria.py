@@ -58,7 +58,9 @@ def magnitude(
     return _without_lowest(scores, mask, fraction, scope, "magnitude")
 
 
-def random_mask(mask: Mask, fraction: float = FRACTION, *, seed: int, scope: Scope = "global") -> Mask:
+def random_mask(
+    mask: Mask, fraction: float = FRACTION, *, seed: int, scope: Scope = "global"
+) -> Mask:
     """Prune weights at random; `shuffled` is the control with the density of each layer kept.
 
     Raises:
