@@ -19,6 +19,7 @@ from sidle.ppcg.vgdl import Game, Level
 
 _SUFFIXES = (".vgdl", ".txt")
 _WALL = "w"
+_LONGEST_SIDE = 64  # of levels that others are generated after
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,10 +30,11 @@ class Playable:
         game: compiled.
         title: what people call it.
         summary: one sentence, what it takes to win; empty where the file does not say.
-        levels: made by hand, the easiest first; of `shape` where the game has walls (``w``) to
-            pad them with.
+        levels: made by hand, the easiest first; if walls (``w``) occur in them, padded with walls
+            to `shape`.
         shape: (H, W) that every level fits into.
-        generator: makes levels by difficulty; None where the game has no walls to make them of.
+        generator: makes levels by difficulty; None where no walls occur, or a level has fewer than
+            3 or more than 64 cells a side.
         win_score: the score that published code counts as a win, where that differs.
     """
 
@@ -56,8 +58,8 @@ class Playable:
         """
         if self.generator is None:
             raise ArgumentError(
-                f"{self.game.name}: levels are generated for games with walls only. Define a wall "
-                f"and the character '{_WALL}' for it."
+                f"{self.game.name}: levels are generated after levels with walls, of 3 to 64 cells "
+                f"a side. Put walls, '{_WALL}', around those made by hand."
             )
         return self.game.level(self.generator.generate(difficulty, seed))
 
@@ -103,7 +105,7 @@ def find(source: str | Path, *, levels: str | Path | None = None) -> Playable:
     shape = _largest(made)
     title, summary = title_of(game), summary_of(game)
     generator = None
-    if _WALL in game.mapping and min(shape) >= 3:
+    if _has_walls(made) and all(_is_of_modest_size(level) for level in made):
         generator = generators.from_levels(game.name, ["\n".join(level.rows) for level in made])
     return Playable(game, title, summary, _padded(game, made, shape), shape, generator)
 
@@ -148,9 +150,17 @@ def _largest(levels: Sequence[Level], least: tuple[int, int] = (1, 1)) -> tuple[
     return max(*heights, least[0]), max(*widths, least[1])
 
 
+def _has_walls(levels: Sequence[Level]) -> bool:
+    return any((level.characters == ord(_WALL)).any() for level in levels)
+
+
+def _is_of_modest_size(level: Level) -> bool:
+    return min(level.height, level.width) >= 3 and max(level.height, level.width) <= _LONGEST_SIDE
+
+
 def _padded(game: Game, levels: Sequence[Level], shape: tuple[int, int]) -> tuple[Level, ...]:
-    """Return levels of one shape, walls around the smaller ones, if the game has walls."""
-    if _WALL not in game.mapping:
+    """Return levels of one shape, walls around the smaller ones, if there are walls in them."""
+    if not _has_walls(levels):
         return tuple(levels)
     return tuple(game.level(games.pad(level.characters, shape)) for level in levels)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ImageColor
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from sidle.errors import ArgumentError
 from sidle.ppcg import pictures, vocabulary
@@ -28,6 +28,9 @@ Frame = npt.NDArray[np.uint8]
 SMALLEST_TILE, LARGEST_TILE = 4, 128
 _MARKED_TILE = 16  # pixels from which marks are written in digits
 _BACK = (27, 33, 39)
+_PAPER = (251, 251, 249)
+_GAP = 16  # pixels between the frames of a sheet
+_CAPTION = 24  # pixels a caption takes
 _FULL = 10  # units a bar shows where the game names no limit
 
 # Digits of 3 x 5 pixels, rows from above, as octal digits: 4 = left, 2 = middle, 1 = right.
@@ -236,22 +239,35 @@ def opening(game: Game, level: Level) -> dict[str, Any]:
     return {"sprites": sprites}
 
 
-def sheet(frames: Sequence[Frame], columns: int, gap: int, ground: tuple[int, int, int]) -> Frame:
-    """Return frames of one size side by side in rows, ``gap`` pixels apart and around.
+def sheet(frames: Sequence[Frame], columns: int, *, captions: Sequence[str] = ()) -> Frame:
+    """Return frames of one size side by side on paper, uint8 (H, W, 3), RGB.
+
+    Args:
+        frames: at least one.
+        columns: how many in a row.
+        captions: what is written below each, or nothing.
 
     Raises:
-        ArgumentError: there are none, or their sizes differ.
+        ArgumentError: there are no frames or columns, sizes differ, or captions are missing.
     """
     if not frames or len({frame.shape for frame in frames}) > 1 or columns < 1:
         raise ArgumentError("sheet: expected at least one column and one frame, all of one size.")
+    if captions and len(captions) != len(frames):
+        raise ArgumentError(f"sheet: {len(frames)} frames need as many captions.")
     height, width, _ = frames[0].shape
-    rows = -(-len(frames) // columns)
-    made = np.empty((rows * (height + gap) + gap, columns * (width + gap) + gap, 3), np.uint8)
-    made[:] = ground
+    below = _CAPTION if captions else 0
+    rows, columns = -(-len(frames) // columns), min(columns, len(frames))
+    size = (columns * (width + _GAP) + _GAP, rows * (height + below + _GAP) + _GAP)
+    paper = Image.new("RGB", size, _PAPER)
+    pen = ImageDraw.Draw(paper)
     for place, frame in enumerate(frames):
-        top = gap + place // columns * (height + gap)
-        left = gap + place % columns * (width + gap)
-        made[top : top + height, left : left + width] = frame
+        left = _GAP + place % columns * (width + _GAP)
+        top = _GAP + place // columns * (height + below + _GAP)
+        paper.paste(Image.fromarray(frame), (left, top))
+        if captions:
+            at = (left + width / 2, top + height + below / 2 + 2)
+            pen.text(at, captions[place], _BACK, ImageFont.load_default(15), anchor="mm")
+    made: Frame = np.array(paper)
     return made
 
 

@@ -2,7 +2,7 @@
 
 A picture is found by words: those of ``img=`` first (``img=oryx/wall3`` holds the word wall),
 then those of the type's name, of its parents' names, and at last by what its class does.
-``color=`` (or ``colour=``) names a colour. Types of different ``img=`` that would look alike get
+``color=`` names a colour. Types of different ``img=`` that would look alike get
 colours apart.
 """
 
@@ -27,7 +27,7 @@ DrawGround = Callable[[Pen, str, tuple[bool, bool, bool, bool]], None]
 FACINGS = ((0, 0), (0, -1), (1, 0), (0, 1), (-1, 0))
 """Directions a picture may face; (0, 0) is none."""
 
-PALETTE = ("#2f7fc4", "#d9590f", "#1c9e77", "#f2b632", "#9b5fa8", "#6fb7e8", "#8a5a34", "#e58fb4")
+PALETTE = ("#2f7fc4", "#d9590f", "#1c9e77", "#f2b632", "#a3469c", "#6fb7e8", "#8a5a34", "#e58fb4")
 """Colours that stay apart for colour-blind eyes, by hue or by lightness."""
 
 _BLUE, _VERMILION, _GREEN, _GOLD, _PURPLE, _SKY, _BROWN, _PINK = PALETTE
@@ -308,7 +308,7 @@ def _look(game: Game, number: int) -> Look:
 
 def _colour_asked(game: Game, number: int) -> str | None:
     written = game.parameters[number]
-    asked = written.get("color", written.get("colour", ""))
+    asked = written.get("color", "")
     return _COLOURS.get(asked.upper().replace("_", ""))
 
 

@@ -310,7 +310,9 @@
 
   addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || !view) return;
-    if (event.target.closest?.("select, input:not([type=checkbox]), textarea")) return;
+    // A list takes letters and arrows, a slider takes arrows.
+    if (event.target.closest?.("select")) return;
+    if (event.code.startsWith("Arrow") && event.target.closest?.("input[type=range]")) return;
     const onButton = event.target.closest?.("button, a, input, label");
     if (KEYS[event.code]) {
       // Space and Enter on a button press the button.
@@ -372,6 +374,9 @@
 
   $("difficulty")?.addEventListener("input", () => showDifficulty(difficulty()));
   $("difficulty")?.addEventListener("change", () => begin({ difficulty: difficulty() }));
+  for (const slider of document.querySelectorAll("input[type=range]")) {
+    slider.addEventListener("pointerup", () => canvas.focus({ preventScroll: true }));
+  }
   $("speed").addEventListener("input", () => { $("speed-value").textContent = $("speed").value; });
   $("level").addEventListener("change", () => {
     begin({ level: Number($("level").value) });
