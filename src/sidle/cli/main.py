@@ -37,6 +37,8 @@ COMMANDS = {
         "sidle.cli.barrier", "barrier", "are two checkpoints linearly connected on given data"
     ),
     "prune": Command("sidle.cli.prune", "prune", "prune the weights of a checkpoint"),
+    "play": Command("sidle.cli.play", "play", "play a game in the browser, or watch an agent"),
+    "levels draw": Command("sidle.cli.levels_draw", "draw", "draw sheets of levels"),
     "data list": Command("sidle.cli.data", "list_data", "list known data sets"),
     "data where": Command("sidle.cli.data", "where", "print where a data set was found"),
     "data fetch": Command("sidle.cli.data", "fetch", "download a data set, checksum verified"),

@@ -119,7 +119,6 @@ def test_it_listens_on_loopback_only() -> None:
 
 def test_a_port_that_is_taken_is_named() -> None:
     with server.listen(0) as bound:
-        bound.listen()
         port = bound.getsockname()[1]
         with pytest.raises(ArgumentError, match=f"Port {port} .* Choose another"):
             server.listen(port)

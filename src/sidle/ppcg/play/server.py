@@ -90,7 +90,7 @@ def application(show: Show, house: House, *, token: str, port: int) -> Guard:
 
 
 def listen(port: int) -> socket.socket:
-    """Return a socket bound to a loopback port, 0 for any that is free.
+    """Return a socket that listens on a loopback port, 0 for any that is free.
 
     Raises:
         ArgumentError: the port is taken, or may not be used.
@@ -99,6 +99,7 @@ def listen(port: int) -> socket.socket:
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((LOOPBACK, port))
+        bound.listen()  # so that a browser may come before the server answers
     except (OSError, OverflowError) as error:
         bound.close()
         raise ArgumentError(
