@@ -10,6 +10,7 @@ import io
 import itertools
 import re
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -18,8 +19,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from sidle import seeding, studies
+from sidle import seeding, storage, studies
 from sidle.cli import main, models
+from sidle.ppcg import play, playable
+from sidle.ppcg.play import recording
 from sidle.studies import execution
 from sidle.studies.study import complete_seeds, judge
 
@@ -64,10 +67,27 @@ def programs():
                 yield pytest.param(content, expected, id=f"{page.name}: {content[:40]}")
 
 
+@pytest.fixture(scope="session")
+def own_game(tmp_path_factory):
+    """The game that docs/write-a-game.md writes, its levels, and a recording of it."""
+    place = tmp_path_factory.mktemp("own_game")
+    for kind, content in blocks(ROOT / "docs" / "write-a-game.md"):
+        if kind in ("vgdl", "level"):
+            name = "cheese.vgdl" if kind == "vgdl" else "cheese.txt"
+            (place / name).write_text(content, encoding="utf-8")
+    stage = playable.find(place / "cheese.vgdl")
+    episode = play.Episode(stage.game, stage.levels[0], 0)
+    for _ in range(9):
+        episode.step(0)
+    storage.write_json(place / "cheese-9-ticks.json", recording.record(episode).as_dict())
+    return place
+
+
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(tmp_path, own_game, monkeypatch):
     """A folder with the files that the documented commands name, and a study that was run."""
     monkeypatch.chdir(tmp_path)
+    shutil.copytree(own_game, tmp_path, dirs_exist_ok=True)
     noise = np.random.default_rng(0).normal(size=(2, 400, 2)).astype(np.float32)
     np.save("x.npy", noise[0])
     np.save("y.npy", noise[0] + noise[1])
@@ -94,7 +114,7 @@ def test_documented_command_works(line, folder, capsys):
         )
         assert done.returncode == 0, done.stderr
     elif words[0] == "sidle":
-        if words[1] == "run" and "--dry-run" not in words:
+        if words[1] in ("run", "play") and "--dry-run" not in words:
             words.append("--dry-run")
         assert main.main(words[1:]) == 0, capsys.readouterr().err
     else:
