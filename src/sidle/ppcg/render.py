@@ -31,6 +31,7 @@ _BACK = (27, 33, 39)
 _PAPER = (251, 251, 249)
 _GAP = 16  # pixels between the frames of a sheet
 _CAPTION = 24  # pixels a caption takes
+_FACING = {facing: place for place, facing in enumerate(pictures.FACINGS)}
 _FULL = 10  # units a bar shows where the game names no limit
 
 # Digits of 3 x 5 pixels, rows from above, as octal digits: 4 = left, 2 = middle, 1 = right.
@@ -64,10 +65,24 @@ class Renderer:
         self._first = np.cumsum([0, *counts])
         self._numbers = {name: number for number, name in enumerate(game.types)}
         self._avatars = frozenset(game.avatars())
-        shown = [look.picture for look in self.looks]
-        drawn = [None if name is None else pictures.PICTURES[name] for name in shown]
-        self._joins = [picture is not None and picture.joins for picture in drawn]
-        self._faces = [picture is not None and picture.faces for picture in drawn]
+        names = [look.picture for look in self.looks]
+        drawn = [None if name is None else pictures.PICTURES[name] for name in names]
+        # Name -> number, first picture, whether it is seen, whether it has pictures by facing.
+        self._kinds = {
+            kind: (
+                number,
+                int(self._first[number]),
+                picture is not None,
+                bool(picture and picture.faces),
+            )
+            for number, (kind, picture) in enumerate(zip(game.types, drawn, strict=True))
+        }
+        # Number of a type that joins -> that of the first type with this picture.
+        self._joined = {
+            number: names.index(names[number])
+            for number, picture in enumerate(drawn)
+            if picture is not None and picture.joins
+        }
         self._atlas = np.zeros((sum(counts), tile, tile, 4), np.uint8)
         self._is_drawn = np.zeros(sum(counts), np.bool_)
         self._background: Frame = np.zeros((0, 0, 3), np.uint8)
@@ -101,25 +116,29 @@ class Renderer:
 
         A picture is a place in `atlas`. Killed avatars and invisible sprites are left out.
         """
-        found: list[tuple[int, int, int, int]] = []  # type, variant, x, y
-        joined: dict[str | None, set[tuple[int, int]]] = {}
+        found: list[tuple[int, int, int, int]] = []  # type, picture, x, y
+        joined: dict[int, set[tuple[int, int]]] = {}  # by type, shared by types of one picture
         for name, x, y, *rest in state["sprites"]:
-            number = self._numbers[name]
-            extras: Mapping[str, Any] = rest[0] if rest else {}
-            if self.looks[number].picture is None or extras.get("disabled"):
-                continue
-            if self._joins[number]:
-                joined.setdefault(self.looks[number].picture, set()).add((x, y))
-            facing = tuple(extras.get("ori", (0, 0))) if self._faces[number] else (0, 0)
-            found.append((number, pictures.FACINGS.index(facing), x, y))
-        edge_x = max((x for _, _, x, _ in found), default=0)
-        edge_y = max((y for _, _, _, y in found), default=0)
-        made = np.zeros((len(found), 3), np.int64)
-        for place, (number, variant, x, y) in enumerate(sorted(found, key=lambda one: one[0])):
-            if self._joins[number]:
-                variant = _rim(joined[self.looks[number].picture], x, y, edge_x, edge_y)
-            made[place] = self._first[number] + variant, x, y
-        return made
+            number, first, is_seen, faces = self._kinds[name]
+            if rest and is_seen:
+                is_seen = "disabled" not in rest[0]
+                if faces and "ori" in rest[0]:
+                    first += _FACING[tuple(rest[0]["ori"])]
+            if is_seen:
+                found.append((number, first, x, y))
+                if number in self._joined:
+                    joined.setdefault(self._joined[number], set()).add((x, y))
+        found.sort(key=lambda one: one[0])
+        if joined:
+            edge_x = max(x for _, _, x, _ in found)
+            edge_y = max(y for _, _, _, y in found)
+            found = [
+                (number, first + _rim(joined[self._joined[number]], x, y, edge_x, edge_y), x, y)
+                if number in self._joined
+                else (number, first, x, y)
+                for number, first, x, y in found
+            ]
+        return np.array(found, np.int64).reshape(-1, 4)[:, 1:]
 
     def atlas(self) -> npt.NDArray[np.uint8]:
         """Return every picture of the game, uint8 (P, T, T, 4), RGBA with straight alpha."""
@@ -142,9 +161,9 @@ class Renderer:
 
     def portrait(self, number: int) -> int:
         """Return the place in the atlas of the picture that stands for a type, as in a legend."""
-        variant = 1 + 2 + 4 + 8 if self._joins[number] else 0
-        if self._faces[number]:
-            variant = pictures.FACINGS.index(_orientation(self.game, number))
+        variant = 1 + 2 + 4 + 8 if number in self._joined else 0
+        if self._kinds[self.game.types[number]][3]:
+            variant = _FACING[_orientation(self.game, number)]
         return int(self._first[number]) + variant
 
     def _put(self, sprites: npt.NDArray[np.int64], shape: tuple[int, ...]) -> Frame:
@@ -163,6 +182,8 @@ class Renderer:
 
     def _draw(self, wanted: npt.NDArray[np.int64]) -> None:
         """Draw those pictures of the atlas that are wanted for the first time."""
+        if self._is_drawn[wanted].all():
+            return
         for index in np.unique(wanted[~self._is_drawn[wanted]]).tolist():
             number = int(np.searchsorted(self._first, index, side="right")) - 1
             variant = index - int(self._first[number])
@@ -280,11 +301,12 @@ def _orientation(game: Game, number: int) -> tuple[int, int]:
 
 def _rim(places: set[tuple[int, int]], x: int, y: int, edge_x: int, edge_y: int) -> int:
     """Return which sides of a tile border on something else; beyond the level all is alike."""
-    sides = ((x, y - TILE), (x + TILE, y), (x, y + TILE), (x - TILE, y))
-    return sum(
-        1 << side
-        for side, (a, b) in enumerate(sides)
-        if 0 <= a <= edge_x and 0 <= b <= edge_y and (a, b) not in places
+    up, right, down, left = y - TILE, x + TILE, y + TILE, x - TILE
+    return (
+        (up >= 0 and (x, up) not in places)
+        + 2 * (right <= edge_x and (right, y) not in places)
+        + 4 * (down <= edge_y and (x, down) not in places)
+        + 8 * (left >= 0 and (left, y) not in places)
     )
 
 

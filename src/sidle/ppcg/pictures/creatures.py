@@ -311,6 +311,29 @@ def beast(pen: Pen, colour: str, facing: Facing) -> None:
     pen.line([(0.5 + shift, 0.62), (0.5 + shift, 0.72)], 0.025, INK)
 
 
+def cat(pen: Pen, colour: str, facing: Facing) -> None:
+    """A cat: rounder ears, a small nose, whiskers."""
+    for side in (-1, 1):
+        pen.shape(
+            [(0.5 + 0.06 * side, 0.3), (0.5 + 0.3 * side, 0.08), (0.5 + 0.37 * side, 0.48)], colour
+        )
+        pen.shape(
+            [(0.5 + 0.17 * side, 0.3), (0.5 + 0.28 * side, 0.17), (0.5 + 0.32 * side, 0.38)],
+            "#efb9b4",
+        )
+    pen.oval(0.5, 0.56, 0.4, 0.32, colour)
+    for x in (0.4, 0.5, 0.6):
+        pen.line([(x, 0.26), (0.5 + 0.6 * (x - 0.5), 0.36)], 0.045, darker(colour, 0.35))
+    shift = 0.05 * facing[0]
+    pen.oval(0.5 + shift, 0.72, 0.17, 0.12, lighter(colour, 0.75))
+    _eyes(pen, 0.5, facing, gap=0.16, size=0.09)
+    pen.oval(0.5 + shift, 0.65, 0.05, 0.035, "#d9706a")
+    for side in (-1, 1):
+        for slope in (-0.03, 0.05):
+            x = 0.5 + shift
+            pen.line([(x + 0.16 * side, 0.68), (x + 0.36 * side, 0.68 + slope)], 0.018, INK)
+
+
 def sheep(pen: Pen, colour: str, facing: Facing) -> None:
     """A sheep or goat."""
     for x in (0.3, 0.46, 0.6):
