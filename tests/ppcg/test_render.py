@@ -142,6 +142,10 @@ def test_walls_join_and_show_a_front_where_they_end(game):
     assert rims[1, 1] == 0
     assert rims[2, 1] == 2  # bordering on the right
     assert rims[0, 0] == 0  # beyond the level all is alike
+    room = shown(["wwwwww", "w    w", "wA   w", "wwwwww"])
+    assert {room[2, 0], room[2, 3]} == {4, 1}
+    assert {room[0, 1], room[5, 1]} == {2, 8}
+    assert room[5, 3] == 0
     alone = shown(["      ", " w    ", "     A"])
     assert alone == {(1, 1): 1 + 2 + 4 + 8}
 
