@@ -39,7 +39,7 @@ HINTS = {
     "skyguard": (("threat",), 800, 300),
     "storehouse": ((), 20_000, 100),
     "trapper": ((), 1000, 100),
-    "wildfire": (("flame", "smoulder"), 1000, 200),
+    "wildfire": (("flame", "smoulder"), 5000, 200),
 }
 
 
