@@ -106,6 +106,7 @@ class _Reader:
         self._read_rules(found["InteractionSet"])
         self._read_endings(found["TerminationSet"])
         self._check_references()
+        self._warn_of_the_useless()
         return self.game
 
     # Sprites.
@@ -351,6 +352,24 @@ class _Reader:
                 stype = str(rule.parameters["stype"])
                 self._leaf(stype, rule.line, f"{rule.effect} stype= names")
 
+    def _warn_of_the_useless(self) -> None:
+        """Warn of a game that cannot be won and of types that never appear."""
+        if not any(ending.parameters["win"] for ending in self.game.endings):
+            self.game.warnings.append("no termination has win=True: the game cannot be won.")
+        appearing = {name for placed in self.game.mapping.values() for name in placed}
+        parameters = [leaf.parameters for leaf in self.game.types]
+        parameters += [rule.parameters for rule in self.game.rules]
+        for given in parameters:
+            appearing |= {str(given[key]) for key in ("stype", "stypeTo") if key in given}
+        for leaf in self.game.types:
+            counted = leaf.class_name == "Resource"  # an amount needs no sprite
+            named = {leaf.name, *leaf.parents} & appearing
+            if leaf.line is not None and not counted and not named:
+                self.game.warnings.append(
+                    f"line {leaf.line}: '{leaf.name}' never appears: no character places it and "
+                    "nothing brings it forth."
+                )
+
     def _known(self, name: str, line: int) -> None:
         if name not in self.game.subtypes:
             raise self._unknown(line, "sprite type", name, self.game.subtypes)
@@ -421,8 +440,9 @@ def _parse(text: str, kind: str) -> Value | None:
         return None
     if not math.isfinite(number) or abs(number) > _LARGEST_NUMBER:
         return None
-    if kind == vocabulary.INTEGER:
-        return int(number) if number == int(number) else None
+    if kind in (vocabulary.INTEGER, vocabulary.COUNT):
+        whole = number == int(number) and (number >= 0 or kind == vocabulary.INTEGER)
+        return int(number) if whole else None
     if number < 0 or (kind == vocabulary.SHARE and number > 1):
         return None
     return number

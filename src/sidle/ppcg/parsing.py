@@ -18,6 +18,7 @@ from sidle.errors import DataError
 
 SECTIONS = ("SpriteSet", "LevelMapping", "InteractionSet", "TerminationSet")
 _TAB = 8  # columns a tab stands for, as in Python's own tokenizer
+_DEEPEST = 50  # levels of indentation; published games have up to 6
 _LARGEST_TEXT = 1_000_000  # characters; the longest published game has about 10,000
 
 
@@ -55,8 +56,8 @@ def sections(text: str, path: str | Path) -> dict[str, list[Line]]:
     Sections that are missing are empty.
 
     Raises:
-        DataError: there is no BasicGame, a section is unknown or comes twice, or the text is
-            longer than a million characters.
+        DataError: there is no BasicGame, a section is unknown or comes twice, lines are nested
+            deeper than 50, or the text is longer than a million characters.
     """
     if len(text) > _LARGEST_TEXT:
         raise DataError(
@@ -64,7 +65,7 @@ def sections(text: str, path: str | Path) -> dict[str, list[Line]]:
             f"a game of {len(text)} characters; at most {_LARGEST_TEXT} are read.",
             "Is this a VGDL description?",
         )
-    roots = _tree(text)
+    roots = _tree(text, path)
     if not roots or roots[0].text.split()[0] != "BasicGame":
         found = f"the first line is '{roots[0].text}'" if roots else "the text is empty"
         raise DataError(
@@ -154,7 +155,7 @@ def words_and_parameters(
     return tuple(words), parameters
 
 
-def _tree(text: str) -> list[Line]:
+def _tree(text: str, path: str | Path) -> list[Line]:
     """Return the lines without a parent, the others below them."""
     roots: list[Line] = []
     open_lines: list[Line] = []  # from a root down to the line above
@@ -165,6 +166,13 @@ def _tree(text: str) -> list[Line]:
         line = Line(content.strip(), number, len(content) - len(content.lstrip()))
         while open_lines and open_lines[-1].indentation >= line.indentation:
             open_lines.pop()
+        if len(open_lines) >= _DEEPEST:
+            raise DataError(
+                path,
+                f"'{line.text}' is nested deeper than {_DEEPEST} lines.",
+                "Indent lines that belong side by side alike.",
+                line=number,
+            )
         (open_lines[-1].children if open_lines else roots).append(line)
         open_lines.append(line)
     return roots

@@ -121,12 +121,14 @@ class Game:
         """
         place = path if path is not None else f"level of {self.name}"
         if isinstance(rows, np.ndarray):
-            codes_HW = np.ascontiguousarray(rows, np.uint8)
-            if codes_HW.ndim != 2:
+            if rows.ndim != 2 or rows.dtype != np.uint8:
                 raise DataError(
-                    place, f"expected codes of shape (H, W), got {rows.shape}.", "Give one level."
+                    place,
+                    f"expected uint8 codes of shape (H, W), got {rows.dtype} {rows.shape}.",
+                    "Give one level.",
                 )
-            _check_size(codes_HW.shape[0], codes_HW.shape[1], place)
+            _check_size(rows.shape[0], rows.shape[1], place)
+            codes_HW = np.ascontiguousarray(rows)
         else:
             lines = rows.splitlines() if isinstance(rows, str) else list(rows)
             lines = [line.rstrip("\r\n") for line in lines]

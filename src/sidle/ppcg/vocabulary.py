@@ -84,8 +84,9 @@ CLASSES: Mapping[str, SpriteClass] = MappingProxyType(
 """The eighteen sprite classes."""
 
 # Kinds of parameter values, checked by `compiling`.
-INTEGER, NUMBER, SHARE, FLAG, DIRECTION, TYPE, WORD = (
+INTEGER, COUNT, NUMBER, SHARE, FLAG, DIRECTION, TYPE, WORD = (
     "a whole number",
+    "a whole number of at least 0",
     "a number of at least 0",
     "a number from 0 to 1",
     "True or False",
@@ -97,17 +98,17 @@ INTEGER, NUMBER, SHARE, FLAG, DIRECTION, TYPE, WORD = (
 SPRITE_PARAMETERS: Mapping[str, str] = MappingProxyType(
     {
         "speed": NUMBER,
-        "cooldown": INTEGER,
+        "cooldown": COUNT,
         "orientation": DIRECTION,
         "singleton": FLAG,
         "limit": INTEGER,
         "value": INTEGER,
         "stype": TYPE,
-        "total": INTEGER,
+        "total": COUNT,
         "prob": SHARE,
         "spawnorientation": DIRECTION,
         "spreadprob": SHARE,
-        "cons": INTEGER,
+        "cons": COUNT,
         "maxDistance": NUMBER,
         "healthPoints": INTEGER,
         "maxHealthPoints": INTEGER,
@@ -170,7 +171,7 @@ EFFECTS: Mapping[str, Effect] = MappingProxyType(
         "spawn": Effect(codes.SPAWN, {"stype": TYPE, "prob": SHARE}, ("stype",)),
         "spawnIfHasMore": Effect(
             codes.SPAWN_IF_HAS_MORE,
-            {"resource": TYPE, "limit": INTEGER, "stype": TYPE, "prob": SHARE, "spend": INTEGER},
+            {"resource": TYPE, "limit": INTEGER, "stype": TYPE, "prob": SHARE, "spend": COUNT},
             ("resource", "stype"),
         ),
         "changeResource": Effect(

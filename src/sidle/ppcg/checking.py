@@ -1,0 +1,143 @@
+"""Is a game of one's own in order: its rules, its levels, and what random play makes of them.
+
+    report = check("mine.vgdl")
+
+Whatever is malformed raises an error with the place. What is legal and probably not meant is a
+warning: a type that never appears, a game that cannot be won, a level that is over at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sidle import progress, seeding
+from sidle.errors import ArgumentError, DataNotFoundError
+from sidle.ppcg import games, playable, vgdl
+from sidle.ppcg.engine import Engine
+from sidle.ppcg.kernels import stepping
+from sidle.ppcg.vgdl import Game, Level
+
+_MOST_EPISODES = 1000
+
+
+@dataclass(frozen=True)
+class LevelReport:
+    """A level, and what random play made of it.
+
+    Attributes:
+        height, width: cells.
+        won: share of the episodes that were won; NaN where none was played.
+        score: mean score at the end.
+        length: mean number of ticks.
+        longest: ticks of the longest episode.
+    """
+
+    height: int
+    width: int
+    won: float
+    score: float
+    length: float
+    longest: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """A game in order: what is in it, its levels, what to look at again."""
+
+    game: Game
+    levels: tuple[LevelReport, ...]
+    warnings: tuple[str, ...]
+
+
+def check(
+    source: str | Path,
+    *,
+    levels: str | Path | None = None,
+    episodes: int = 20,
+    seed: int = 0,
+) -> Report:
+    """Return a report on a game.
+
+    Args:
+        source: a file with rules in VGDL, or the name of a built-in game.
+        levels: a file with levels; by default those beside the rules, if there are any.
+        episodes: how many to play on each level, with random actions; 0 to 1000.
+        seed: names all chance.
+
+    Raises:
+        DataError: rules or a level are malformed; the message says where.
+        DataNotFoundError: there is no such file.
+        ArgumentError: there is no such built-in game, or ``episodes`` is out of range.
+        RoomError: sprites multiply without end.
+    """
+    if not 0 <= episodes <= _MOST_EPISODES:
+        raise ArgumentError(
+            f"checking.check: episodes must be from 0 to {_MOST_EPISODES}, got {episodes}."
+        )
+    game, found = _read(source, levels)
+    reports = _play(game, found, episodes, seed) if found else ()
+    warnings = list(game.warnings)
+    if not found:
+        warnings.append(
+            f"there are no levels beside the rules, so only these were checked; write some into "
+            f"{Path(source).with_suffix('.txt').name}, or name their file with --levels."
+        )
+    for number, report in enumerate(reports):
+        if report.longest == 1:
+            warnings.append(f"level {number} is over after its first tick, whatever one does.")
+    return Report(game, reports, tuple(warnings))
+
+
+def _read(source: str | Path, levels: str | Path | None) -> tuple[Game, tuple[Level, ...]]:
+    """Return the game and its levels, none where there are none beside it."""
+    path = Path(source)
+    if levels is None and str(source) not in games.names() and path.is_file():
+        game = vgdl.read_game(path)
+        try:
+            playable.level_files(path)
+        except DataNotFoundError:
+            return game, ()
+    found = playable.find(source, levels=levels)
+    return found.game, found.levels
+
+
+def _play(game: Game, levels: Sequence[Level], episodes: int, seed: int) -> tuple[LevelReport, ...]:
+    """Return reports of ``episodes`` of each level, all played side by side."""
+    sizes = [(level.height, level.width) for level in levels]
+    if episodes == 0:
+        return tuple(LevelReport(*size, np.nan, np.nan, np.nan, 0) for size in sizes)
+    height, width = (max(sides) for sides in zip(*sizes, strict=True))
+    n = len(levels) * episodes
+    engine = Engine(
+        game, n, height=height, width=width, seed=seed, autoreset="disabled", observe=False
+    )
+    rng = seeding.numpy_generator(seeding.split(seed, "checking", "actions"))
+    with progress.compiling(stepping.step_slots):
+        engine.reset([level for level in levels for _ in range(episodes)])
+        engine.step(np.zeros(n, np.int64))
+        # That tick compiled the kernels; the levels begin anew.
+        engine.reset()
+        engine.episodes()
+    with progress.bar("playing", n) as bar:
+        n_over = 0
+        while not engine.dones.all():
+            engine.step(rng.integers(len(game.actions), size=n))
+            bar.advance(int(engine.dones.sum()) - n_over)
+            n_over = int(engine.dones.sum())
+    log = engine.episodes()
+    log.sort(order="slot")
+    by_level = log.reshape(len(levels), episodes)
+    return tuple(
+        LevelReport(
+            *size,
+            float(played["won"].mean()),
+            float(played["score"].mean()),
+            float(played["length"].mean()),
+            int(played["length"].max()),
+        )
+        for size, played in zip(sizes, by_level, strict=True)
+    )
