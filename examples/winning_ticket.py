@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from sidle import seeding, training
 from sidle.data import images
-from sidle.lmc import Mask, compacted, compare, control, iterative
+from sidle.lmc import Mask, compacted, compare_speed, control, iterative
 
 STEPS, ROUNDS, REWIND_STEP = 300, 9, 15
 train_images, test_images = images.digits()
@@ -68,4 +68,4 @@ for kind in ("random", "reinitialised", "magnitude", "snip"):
 
 dense = network()
 dense.load_state_dict(found.trained["model"])
-print(f"\n{compare(dense, compacted(dense), x_test)}")
+print(f"\n{compare_speed(dense, compacted(dense), x_test)}")

@@ -11,9 +11,9 @@ from sidle.errors import ArgumentError, CheckpointError, ShapeError
 from sidle.lmc import criteria
 from sidle.lmc.compact import (
     CompactLinear,
-    Comparison,
+    SpeedComparison,
     compacted,
-    compare,
+    compare_speed,
     load_compact,
     n_bytes,
     save_compact,
@@ -194,7 +194,7 @@ def test_comparison_measures_both_and_says_which_is_slower():
     model = network().train()
     pruned(model)
     small = compacted(model)
-    found = compare(model, small, inputs(32, 40), repeats=3)
+    found = compare_speed(model, small, inputs(32, 40), repeats=3)
     assert model.training
     assert found.batch == 32
     assert (found.dense_bytes, found.compact_bytes) == (n_bytes(model), n_bytes(small))
@@ -204,18 +204,22 @@ def test_comparison_measures_both_and_says_which_is_slower():
     assert found.speedup == found.dense_seconds / found.compact_seconds
     assert math.isclose(found.as_dict()["speedup"], found.speedup)
     made = {"batch": 1, "dense_bytes": 100, "compact_bytes": 25, "largest_difference": 1e-6}
-    slow = Comparison(**made, dense_seconds=1.0, compact_seconds=2.0, output_scale=1.0, threads=1)
+    slow = SpeedComparison(
+        **made, dense_seconds=1.0, compact_seconds=2.0, output_scale=1.0, threads=1
+    )
     assert "SLOWER than dense (0.50 times as fast)" in str(slow)
     assert "25.0% of the memory" in str(slow)
-    fast = Comparison(**made, dense_seconds=3.0, compact_seconds=2.0, output_scale=1.0, threads=2)
+    fast = SpeedComparison(
+        **made, dense_seconds=3.0, compact_seconds=2.0, output_scale=1.0, threads=2
+    )
     assert "1.50 times as fast as dense on 1 rows and 2 threads" in str(fast)
 
 
 def test_comparison_refuses_what_cannot_be_compared():
     with pytest.raises(ShapeError, match=r"\(2, 3\), the compact one \(2, 4\)"):
-        compare(nn.Linear(5, 3), nn.Linear(5, 4), torch.ones(2, 5))
+        compare_speed(nn.Linear(5, 3), nn.Linear(5, 4), torch.ones(2, 5))
     with pytest.raises(ArgumentError, match="repeats"):
-        compare(nn.Linear(5, 3), nn.Linear(5, 3), torch.ones(2, 5), repeats=0)
+        compare_speed(nn.Linear(5, 3), nn.Linear(5, 3), torch.ones(2, 5), repeats=0)
     with pytest.raises(ShapeError, match=r"shape \(\.\.\., 40\), got \(2, 41\)"):
         CompactLinear(40, 3, 0)(torch.ones(2, 41))
     assert repr(CompactLinear(40, 3, 6)) == "CompactLinear(40, 3, 6 weights (5.00%))"

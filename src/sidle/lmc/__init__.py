@@ -9,14 +9,16 @@ from sidle.lmc.barrier import Barrier, SplitEstimate, split_estimate
 from sidle.lmc.batch_norm import re_estimate
 from sidle.lmc.compact import (
     CompactLinear,
-    Comparison,
+    SpeedComparison,
     compacted,
-    compare,
+    compare_speed,
     load_compact,
     save_compact,
 )
+from sidle.lmc.comparison import Comparison, OnData, compare
 from sidle.lmc.criteria import magnitude, random_mask, reinitialised, shuffled, snip
 from sidle.lmc.curves import Curve, curve_barrier, train_curve
+from sidle.lmc.instability import Instability, Mean, Pair, instability, noise
 from sidle.lmc.masks import Hold, Mask, prunable
 from sidle.lmc.measurement import Measurement, measure
 from sidle.lmc.paths import Barriers, error_barrier, error_barriers, interpolate
@@ -37,16 +39,22 @@ __all__ = [
     "Curve",
     "Group",
     "Hold",
+    "Instability",
     "Mask",
+    "Mean",
     "Measurement",
+    "OnData",
+    "Pair",
     "Plane",
     "Round",
     "Specification",
+    "SpeedComparison",
     "SplitEstimate",
     "TrainingFunction",
     "align",
     "compacted",
     "compare",
+    "compare_speed",
     "control",
     "curve_barrier",
     "derive_specification",
@@ -55,12 +63,14 @@ __all__ = [
     "error_barriers",
     "find_alignment",
     "from_torch_prune",
+    "instability",
     "interpolate",
     "iterative",
     "load_compact",
     "loss_plane",
     "magnitude",
     "measure",
+    "noise",
     "one_shot",
     "prunable",
     "prune_channels",

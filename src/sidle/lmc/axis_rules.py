@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from sidle.lmc import shape_rules, sum_rules
+from sidle.lmc import recurrent_rules, shape_rules, sum_rules
 from sidle.lmc.axes import SINGLE, Axes
 from sidle.lmc.operation import Call, Layout, place_of, pointwise
 
@@ -106,7 +106,7 @@ def _ordered(call: Call) -> Layout:
 _TABLE: tuple[tuple[Callable[[Call], Any], str], ...] = (
     (_same, "alias clone contiguous detach detach_copy to _to_copy type_as lift_fresh"),
     (_same, "lift_fresh_copy double float half bfloat16 hardswish log_sigmoid relu6"),
-    (pointwise, "where masked_fill rsub clip square _prelu_kernel"),
+    (pointwise, "where masked_fill rsub clip square _prelu_kernel _weight_norm"),
     (_dropout, "dropout feature_dropout alpha_dropout"),
     (_constant, "zeros ones full zeros_like ones_like full_like new_zeros new_ones new_full"),
     (_ordered, "arange linspace eye"),
@@ -116,6 +116,12 @@ _TABLE: tuple[tuple[Callable[[Call], Any], str], ...] = (
     (sum_rules.matmul, "matmul mm bmm mv dot"),
     (sum_rules.added_product, "addmm baddbmm"),
     (sum_rules.einsum, "einsum"),
+    (recurrent_rules.cell(1), "rnn_tanh_cell rnn_relu_cell"),
+    (recurrent_rules.cell(3), "gru_cell"),
+    (recurrent_rules.cell(4), "lstm_cell"),
+    (recurrent_rules.sequence(1), "rnn_tanh rnn_relu"),
+    (recurrent_rules.sequence(3), "gru"),
+    (recurrent_rules.sequence(4), "lstm"),
     (sum_rules.convolution, "conv1d conv2d conv3d convolution"),
     (sum_rules.convolution, "conv_transpose1d conv_transpose2d conv_transpose3d"),
     (sum_rules.attention, "scaled_dot_product_attention"),
@@ -143,6 +149,7 @@ _TABLE: tuple[tuple[Callable[[Call], Any], str], ...] = (
     (shape_rules.movedim, "movedim"),
     (shape_rules.expand, "expand expand_as broadcast_to"),
     (shape_rules.repeat, "repeat"),
+    (shape_rules.repeat_entries, "repeat_interleave"),
     (shape_rules.concatenate, "cat concat concatenate"),
     (shape_rules.stack, "stack"),
     (shape_rules.slice_entries, "slice narrow"),

@@ -3,7 +3,7 @@
 The object all functions share is a *compact* model: a copy of a pruned one in which linear layers
 hold their weights in compressed sparse rows (`compacted`), or from which whole channels are gone
 (`sidle.lmc.structured`), or both. It is made for evaluation. Whether it is also faster depends on
-density, sizes, batch and machine: `compare` measures that, and says so where it is slower.
+density, sizes, batch and machine: `compare_speed` measures that, and says so where it is slower.
 
 Letters: B = rows of a batch; D, O = inputs and outputs of a layer; K = weights kept.
 """
@@ -177,7 +177,7 @@ def compacted(
 
 
 @dataclass(frozen=True)
-class Comparison:
+class SpeedComparison:
     """A dense model against its compact form, measured on this machine.
 
     Attributes:
@@ -223,9 +223,9 @@ class Comparison:
         )
 
 
-def compare(
+def compare_speed(
     dense: nn.Module, small: nn.Module, example: Tensor, *, repeats: int = 15
-) -> Comparison:
+) -> SpeedComparison:
     """Time a dense model and its compact form side by side on an example batch.
 
     Both run in evaluation mode without gradients, in turns, each at least ``repeats`` times and
@@ -242,15 +242,15 @@ def compare(
         ShapeError: the two outputs differ in shape.
     """
     if repeats < 1:
-        raise ArgumentError(f"compare: repeats must be at least 1, got {repeats}.")
+        raise ArgumentError(f"compare_speed: repeats must be at least 1, got {repeats}.")
     modes = [(module, module.training) for m in (dense, small) for module in m.modules()]
     try:
         with torch.inference_mode():
             first, second = dense.eval()(example), small.eval()(example)
             if first.shape != second.shape:
                 raise ShapeError(
-                    f"compare: the dense model returns shape {tuple(first.shape)}, the compact one "
-                    f"{tuple(second.shape)}. Are they the same network?"
+                    f"compare_speed: the dense model returns shape {tuple(first.shape)}, the "
+                    f"compact one {tuple(second.shape)}. Are they the same network?"
                 )
             seconds: tuple[list[float], list[float]] = ([], [])
             while len(seconds[0]) < repeats or min(map(sum, seconds)) < 0.2:
@@ -259,7 +259,7 @@ def compare(
     finally:
         for module, mode in modes:
             module.training = mode
-    return Comparison(
+    return SpeedComparison(
         batch=len(example),
         dense_seconds=statistics.median(seconds[0]),
         compact_seconds=statistics.median(seconds[1]),

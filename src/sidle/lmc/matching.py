@@ -241,8 +241,7 @@ class _Descent:
         while waiting:
             evidence = {name: self._evidence(name, waiting) for name in self._groups}
             name = max((n for n in self._groups if n in waiting), key=evidence.__getitem__)
-            together = {name, *self._inner[name]}
-            decided = [t for t in self._of[name] if not waiting.intersection(t.labels) - together]
+            decided = self._decided(name, waiting)
             self._assign(name, decided or self._of[name], permutations)
             waiting.discard(name)
             for inner in self._inner[name]:
@@ -253,13 +252,20 @@ class _Descent:
         """Return how many numbers can be compared for a unit of a group."""
         if name not in waiting:
             return 0.0
-        together = {name, *self._inner[name]}
-        known = sum(
-            term.evidence
-            for term in self._of[name]
-            if not waiting.intersection(term.labels) - together
-        )
+        known = sum(term.evidence for term in self._decided(name, waiting))
         return known / self._groups[name].size
+
+    def _decided(self, name: str, waiting: set[str]) -> list[Term]:
+        """Return the terms of a group whose every other axis is in the right order already.
+
+        A weight from units to the same units, as in a residual stream, is none of them.
+        """
+        together = {name, *self._inner[name]}
+        return [
+            term
+            for term in self._of[name]
+            if term.labels.count(name) == 1 and not waiting.intersection(term.labels) - together
+        ]
 
     def _improve(self, name: str, permutations: dict[str, Tensor]) -> bool:
         """Assign one group anew; keep that only if it scores more. Return whether it did."""

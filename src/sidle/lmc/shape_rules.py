@@ -82,6 +82,17 @@ def repeat(call: Call) -> Layout:
     return result
 
 
+def repeat_entries(call: Call) -> Layout:
+    """Each entry of an axis several times in a row."""
+    layout, dim = list(call.layout("self")), call.value("dim")
+    if not isinstance(call.value("repeats"), int) or dim is None:
+        call.fix(layout, "repeats its entries")
+        return [call.fixed(size, "repeats entries") for size in call.shape()]
+    copies = [layout[dim], call.axes.new(call.value("repeats"))]
+    layout[dim] = call.axes.product(copies, f"{call.place} repeats its entries")
+    return layout
+
+
 def concatenate(call: Call) -> Layout:
     """Tensors one after the other along an axis."""
     layouts = [layout for layout in call.layouts("tensors") if layout]

@@ -33,7 +33,7 @@ def _matrix_product(call: Call, one: Layout, other: Layout) -> Layout:
 
 def matmul(call: Call) -> Layout:
     """Products of matrices, with broadcasting over batches."""
-    names = [name for name in ("self", "other", "mat2") if name in call.names]
+    names = [name for name in ("self", "other", "mat2", "vec", "tensor") if name in call.names]
     return _matrix_product(call, *(call.layout(name) for name in names))
 
 

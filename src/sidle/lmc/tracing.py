@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import io
 import itertools
 import logging
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -190,11 +192,13 @@ def _leaves(found: Any) -> Sequence[Any]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the tracer's own warnings away; what matters is in the error."""
+    """Keep away what the tracer says and logs on the way; what matters is in the error."""
     before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+    logging.disable(logging.CRITICAL)
     try:
-        yield
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
     finally:
         logging.disable(before)
 
@@ -202,7 +206,7 @@ def _quiet() -> Iterator[None]:
 def _why_untraceable(network: nn.Module, error: Exception) -> str:
     text = str(error)
     # torch tells the user's line below this heading, or below "from user code".
-    found = re.search(r"(?:raised this error|from user code):?\s*\n((?:\s+.*\n?)+)", text)
+    found = re.search(r"(?:raised this error|from user code):?\s*\n(\s+File .*\n.*)", text)
     place = " ".join(found.group(1).split()) if found else ""
     data_dependent = "data-dependent" in text or "Dynamic" in text
     reason = (
