@@ -15,7 +15,7 @@ from sidle.errors import ArgumentError, UsageError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from sidle.lmc import Comparison, Mask, Measurement
+    from sidle.lmc import Mask, Measurement, SpeedComparison
 
 _TIMED_ROWS = 256  # of the data, for the speed of the compact model
 
@@ -96,7 +96,7 @@ def prune(arguments: list[str]) -> int:
     if options.compact is not None:
         assert data is not None
         small = lmc.compacted(model)
-        comparison = lmc.compare(model.eval(), small, data[0][:_TIMED_ROWS])
+        comparison = lmc.compare_speed(model.eval(), small, data[0][:_TIMED_ROWS])
         lmc.save_compact(options.compact, small)
     checkpoint.save(options.out, {"model": mask.apply(weights), "mask": mask.state_dict()})
     if options.json:
@@ -197,7 +197,7 @@ def _as_json(
     mask: Mask,
     before: Measurement | None,
     after: Measurement | None,
-    comparison: Comparison | None,
+    comparison: SpeedComparison | None,
 ) -> dict[str, Any]:
     def numbers(found: Measurement | None) -> dict[str, float] | None:
         return None if found is None else {"error": found.error, "loss": found.loss}
@@ -235,7 +235,7 @@ def _show(
     mask: Mask,
     before: Measurement | None,
     after: Measurement | None,
-    comparison: Comparison | None,
+    comparison: SpeedComparison | None,
 ) -> None:
     columns = ("layer", "shape", "weights", "kept", "density")
     made = console.table(f"Pruned by {options.criterion}", columns, right=columns[2:])
