@@ -19,6 +19,7 @@ __all__ = ["NAMES", "find"]
 # Name on the command line -> the module that defines STUDY. Nothing is imported until asked for.
 NAMES = {
     "mutual-information": "sidle.studies.mutual_information",
+    "connectivity": "sidle.studies.connectivity",
 }
 
 
