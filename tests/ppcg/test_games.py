@@ -107,23 +107,22 @@ def verdict(rules, state, most):
     return "PLAYER_LOSES" if state["tick"] >= most else "NO_WINNER"
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_random_play_ends_when_the_rules_say_and_keeps_the_avatar_inside(name):
-    # 160 episodes: of hand-made levels and of generated ones, each in 20 random streams.
+def play_at_random(name, seed, copies):
+    """Play each of eight levels ``copies`` times to its end, checking all; return the ticks."""
     game, rules = games.load(name), compiled(name)
     generator = generators.find(name)
     levels = [game.grid(index) for index in range(5)]
-    levels += [generator.generate(difficulty, 7) for difficulty in (0.0, 0.5, 1.0)]
-    slots = [rules.level(grid) for grid in levels for _ in range(20)]
+    levels += [generator.generate(difficulty, 7 + seed) for difficulty in (0.0, 0.5, 1.0)]
+    slots = [rules.level(grid) for grid in levels for _ in range(copies)]
     height, width = game.shape
     most = 300
     engine = Engine(
-        rules, len(slots), height=height, width=width, seed=3, autoreset="disabled",
+        rules, len(slots), height=height, width=width, seed=seed, autoreset="disabled",
         observe=False, most_ticks=most,
     )  # fmt: skip
     engine.reset(slots)
     avatars = [rules.types[number] for number in rules.avatars()]
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     total = np.zeros(len(slots), np.int64)
     while not engine.dones.all():
         playing = ~engine.dones
@@ -134,7 +133,7 @@ def test_random_play_ends_when_the_rules_say_and_keeps_the_avatar_inside(name):
         assert len(where) == playing.sum()  # one avatar each, dead or alive
         assert (where >= 0).all()
         assert (where <= 10 * np.array([width - 1, height - 1])).all()
-        for slot in np.flatnonzero(playing)[::10]:
+        for slot in np.flatnonzero(playing)[:: copies // 2]:
             state = engine.state(int(slot))
             assert state["winner"] == verdict(rules, state, most)
             assert state["over"] == (state["winner"] != "NO_WINNER") == engine.dones[slot]
@@ -143,3 +142,18 @@ def test_random_play_ends_when_the_rules_say_and_keeps_the_avatar_inside(name):
         assert state["winner"] == verdict(rules, state, most)
         assert engine.wins[slot] == (state["winner"] == "PLAYER_WINS")
     assert (total == engine.scores).all()
+    return int((engine.ticks + 1).sum())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_random_play_ends_when_the_rules_say_and_keeps_the_avatar_inside(name):
+    assert play_at_random(name, seed=3, copies=20) >= 8 * 20
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", NAMES)
+def test_a_million_random_ticks_keep_to_the_rules(name):
+    ticks = seed = 0
+    while ticks < 1_000_000:
+        ticks += play_at_random(name, seed, copies=500)
+        seed += 1
