@@ -89,7 +89,8 @@ def align(
 
     Raises:
         ArgumentError: a network cannot be traced; their architectures differ; an argument lies
-            outside its range; or the permuted network does not give b's outputs.
+            outside its range; the permuted network does not give b's outputs; or activations do
+            not show some units (those of the lower layers of a stacked LSTM).
         NonFiniteError: a weight, or an activation, is NaN or infinite.
     """
     return find_alignment(
@@ -309,6 +310,16 @@ def _correlation_terms(
                 known.add(one_NU, other_NU)
     if not watches and specification.groups:
         raise ArgumentError("align: data holds no batches.")
+    hidden = [
+        name
+        for name in specification.groups
+        if not any(name in watch.labels for watch in watches.values())
+    ]
+    if hidden:
+        raise ArgumentError(
+            f"align: no activation shows the units of '{hidden[0]}', because they stay inside one "
+            "operation. Use method='weights', or split the module, as in two LSTMs of one layer."
+        )
     return [watch.term(specification) for watch in watches.values()]
 
 
@@ -351,7 +362,7 @@ class _Correlations:
                 f"align: '{name}' has {units} units to correlate with each other, more than "
                 f"{MOST_UNITS}. Use method='weights'."
             )
-        self._labels, self._sizes, self._name = labels, sizes, name
+        self.labels, self._sizes, self._name = labels, sizes, name
         self._shift: tuple[Tensor, Tensor] | None = None
         self._rows = 0
         self._sums: list[Tensor] = []
@@ -389,5 +400,5 @@ class _Correlations:
         correlations = torch.where(scale > 0, covariance / scale.clamp_min(1e-300), 0.0)
         shape = [*self._sizes, *self._sizes]
         return CorrelationTerm(
-            self._labels, correlations.reshape(shape).cpu(), specification.groups
+            self.labels, correlations.reshape(shape).cpu(), specification.groups
         )

@@ -17,7 +17,7 @@ permutation symmetries", arXiv:2209.04836, section 2 (there by hand for each arc
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,7 +98,8 @@ class Specification:
         groups: by name.
         blocks: all parts of all tensors that a group moves.
         fixed: axes of parameters that stay as they are, and why.
-        unused: tensors that the graph does not use; they are left as they are.
+        unused: tensors that the graph does not use, a head for training alone, say; they are left
+            as they are.
         aliases: further names of tensors that have several.
         statistics: tensors that are moved but no weights: running means and variances.
         activations: blocks of the graph's values by their node's name, for activation matching.
@@ -220,8 +221,13 @@ def derive_specification(network: nn.Module, example: Any) -> Specification:
     graph = tracing.trace(network, tracing.arguments(example))
     tensors = tracing.named_tensors(network)
     shared = tracing.shared_names(tensors)
+    used = {
+        _first_name(target, shared)
+        for node in graph.nodes
+        if (target := graph.tensors.get(node.name)) is not None and node.users
+    }
     axes = Axes()
-    layouts, inside = _follow(graph, tensors, shared, axes)
+    layouts, inside = _follow(graph, tensors, shared, used, axes)
     by_name: dict[str, Layout] = {}
     for node in graph.nodes:
         target = graph.tensors.get(node.name) if node.op == "placeholder" else None
@@ -236,12 +242,12 @@ def derive_specification(network: nn.Module, example: Any) -> Specification:
         for block in _blocks(name, layout, axes, names)
         if any(block.labels)
     ]
-    used = set(graph.tensors.values())
     return Specification(
         groups=groups,
         blocks=tuple(blocks),
-        fixed=_fixed(axes, by_name, dict(network.named_parameters(remove_duplicate=False))),
-        unused=tuple(group[0] for group in shared if not used.intersection(group)),
+        fixed=_fixed(axes, by_name, used.intersection(dict(network.named_parameters()))),
+        # Counters, of no dimension, have no order that training could miss.
+        unused=tuple(one for one, *_ in shared if one not in used and tensors[one].ndim),
         aliases={group[0]: tuple(group[1:]) for group in shared if len(group) > 1},
         statistics=_statistics(graph, shared),
         activations=_activations(graph, layouts, axes, names),
@@ -285,7 +291,11 @@ def _settled(axes: Axes, layouts: Sequence[Layout]) -> list[Layout]:
 
 
 def _follow(
-    graph: Graph, tensors: Mapping[str, Tensor], shared: list[list[str]], axes: Axes
+    graph: Graph,
+    tensors: Mapping[str, Tensor],
+    shared: list[list[str]],
+    used: set[str],
+    axes: Axes,
 ) -> tuple[dict[Node, Any], list[Layout]]:
     """Return the axes of every value in the graph, and of tensors inside operations."""
     layouts: dict[Node, Any] = {}
@@ -300,7 +310,9 @@ def _follow(
                 layouts[node] = [axes.new(n, "it belongs to the input") for n in shape]
                 continue
             name = _first_name(target, shared)
-            why = "the state does not hold this buffer" if target in graph.passing else None
+            why = None if name in used else "the graph does not use it"
+            if target in graph.passing:
+                why = "the state does not hold this buffer"
             if name not in seen:
                 seen[name] = [axes.new(n, why) for n in shape]
             layouts[node] = seen[name]
@@ -420,7 +432,7 @@ def _blocks(name: str, layout: Layout, axes: Axes, names: Mapping[int, str]) -> 
 
 
 def _fixed(
-    axes: Axes, by_name: Mapping[str, Layout], parameters: Mapping[str, Any]
+    axes: Axes, by_name: Mapping[str, Layout], parameters: Container[str]
 ) -> tuple[FixedAxis, ...]:
     found: dict[tuple[str, int, str], None] = {}
     for name, layout in by_name.items():
