@@ -236,6 +236,22 @@ class Engine:
         ]
         return np.concatenate(found)
 
+    def count(self, name: str) -> npt.NDArray[np.int64]:
+        """Return how many sprites of a type live in each slot, int64 (N,).
+
+        A parent's name means all its subtypes. Killed avatars do not count.
+
+        Raises:
+            ArgumentError: the game has no such type.
+        """
+        if name not in self.game.subtypes:
+            known = ", ".join(self.game.types)
+            raise ArgumentError(f"Engine.count: no type '{name}'. The types are: {known}.")
+        found = np.zeros(self.n, np.int64)
+        for kind in self.game.subtypes[name]:
+            found += self._layout.living(self._states, kind)
+        return found
+
     def episodes(self) -> npt.NDArray[np.void]:
         """Return the episodes that ended since the last call, of dtype `EPISODE`, in order.
 

@@ -118,6 +118,15 @@ class Layout:
         x, y = (states[slots, at + field].astype(np.int64) for field in (codes.F_X, codes.F_Y))
         return np.stack([slots, x, y], axis=1)
 
+    def living(self, states: npt.NDArray[np.int32], kind: int) -> npt.NDArray[np.int64]:
+        """Return how many sprites of a type live in each of ``states`` (N, W), int64 (N,)."""
+        counts = states[:, codes.HEADER + kind].astype(np.int64)
+        if self.game.tables.types[kind, codes.T_ACTIONS]:
+            alive = np.arange(int(self.rooms[kind])) < counts[:, np.newaxis]
+            flags = states[:, self.first(kind) + codes.F_FLAGS :: codes.FIELDS][:, : alive.shape[1]]
+            counts -= (alive & (flags & codes.DISABLED != 0)).sum(axis=1)
+        return counts
+
     def describe(
         self, state: npt.NDArray[np.int32], cells: npt.NDArray[np.int64]
     ) -> dict[str, Any]:
