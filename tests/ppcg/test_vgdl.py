@@ -296,6 +296,31 @@ def test_random_damage_never_does_more_than_raise_a_data_error():
     assert all(line is None or 1 <= line <= last for line, last in lines)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("quick >", "qu\x00ick >", r"character '\x00' in the line. Is this a VGDL description?"),
+        ("quick >", "quick" * 200 + " >", "a line of 1034 characters; at most 1000 are read."),
+    ],
+)
+def test_what_is_no_text_is_refused_before_it_is_quoted(old, new, message):
+    error = refused(GAME.replace(old, new))
+    assert (error.line, str(error).isprintable()) == (7, True)
+    assert message in str(error)
+
+
+def test_files_of_other_systems_are_read_alike(tmp_path):
+    path = tmp_path / "mine.vgdl"
+    # A byte order mark and line ends as Windows writes them; tabs for blanks.
+    text = GAME.replace("        ", "\t\t").replace("    ", "\t").replace("\n", "\r\n")
+    path.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    read, plain = vgdl.read_game(path), compile_game(GAME)
+    assert (read.types, read.mapping) == (plain.types, plain.mapping)
+    assert (read.tables.rules == plain.tables.rules).all()
+    path.write_bytes(b"\xef\xbb\xbf" + f"{LEVEL}\n\n{LEVEL}\n".replace("\n", "\r\n").encode())
+    assert read.levels(vgdl.read_text(path)) == (read.level(LEVEL),) * 2
+
+
 # Levels.
 
 
@@ -325,10 +350,12 @@ def test_a_file_has_levels_divided_by_empty_lines(game):
         ("www\nwA\tw\nwww", 2, "row 2 has 4 characters"),
         ("wwww\nwA\tw\nwwww", 2, r"character '\\t' in row 2, column 3 has no meaning"),
         ("www\nwAé\nwww", 2, "character 'é' in row 2, column 3 has no meaning"),
-        ("www\nw w\nwww", None, "no avatar in the level. Place exactly one; it is written 'A'"),
-        ("www\nAwA\nwww", None, "2 avatars in the level"),
+        ("www\nwAw\n ", 3, "row 3 has 1 characters, .* To divide levels, take its blanks away"),
+        ("www\nw w\nwww", 1, "no avatar in the level. Place exactly one; it is written 'A'"),
+        ("www\nAwA\nwww", 2, "2 avatars in the level"),
+        ("wAw\nw w\nwAA", 3, "3 avatars in the level"),
         ("", None, "the level has no rows"),
-        ("\n \n", None, "no avatar"),
+        ("\n \n", 2, "no avatar"),
     ],
 )
 def test_a_malformed_level_is_named_with_its_line(game, rows, line, message):
@@ -349,8 +376,9 @@ def test_the_line_counts_from_the_top_of_a_file_of_levels(game):
 def test_a_level_that_is_too_large_is_refused(game, shape):
     message = f"the level has {shape[0]} rows of {shape[1]} characters"
     row = "w" * shape[1]
-    with pytest.raises(DataError, match=message):
-        game.level([row] * shape[0])
+    with pytest.raises(DataError, match=message) as caught:
+        game.level([row] * shape[0], first_line=8)
+    assert caught.value.line == 8
 
 
 def test_a_huge_level_is_refused_before_anything_is_allocated(game):

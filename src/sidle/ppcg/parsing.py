@@ -20,6 +20,7 @@ SECTIONS = ("SpriteSet", "LevelMapping", "InteractionSet", "TerminationSet")
 _TAB = 8  # columns a tab stands for, as in Python's own tokenizer
 _DEEPEST = 50  # levels of indentation; published games have up to 6
 _LARGEST_TEXT = 1_000_000  # characters; the longest published game has about 10,000
+_LONGEST_LINE = 1000  # characters, comments apart; errors quote lines
 
 
 @dataclass
@@ -57,7 +58,8 @@ def sections(text: str, path: str | Path) -> dict[str, list[Line]]:
 
     Raises:
         DataError: there is no BasicGame, a section is unknown or comes twice, lines are nested
-            deeper than 50, or the text is longer than a million characters.
+            deeper than 50, the text is longer than a million characters or a line than 1,000, or
+            a character cannot be printed.
     """
     if len(text) > _LARGEST_TEXT:
         raise DataError(
@@ -163,6 +165,15 @@ def _tree(text: str, path: str | Path) -> list[Line]:
         content = raw.partition("#")[0].expandtabs(_TAB).rstrip()
         if not content.strip():
             continue
+        if len(content) > _LONGEST_LINE or not content.isprintable():
+            raise DataError(
+                path,
+                f"a line of {len(content)} characters; at most {_LONGEST_LINE} are read."
+                if content.isprintable()
+                else f"character {next(c for c in content if not c.isprintable())!r} in the line.",
+                "Is this a VGDL description? It is plain text.",
+                line=number,
+            )
         line = Line(content.strip(), number, len(content) - len(content.lstrip()))
         while open_lines and open_lines[-1].indentation >= line.indentation:
             open_lines.pop()

@@ -127,7 +127,7 @@ class Game:
                     f"expected uint8 codes of shape (H, W), got {rows.dtype} {rows.shape}.",
                     "Give one level.",
                 )
-            _check_size(rows.shape[0], rows.shape[1], place)
+            _check_size(rows.shape[0], rows.shape[1], place, None)
             codes_HW = np.ascontiguousarray(rows)
         else:
             lines = rows.splitlines() if isinstance(rows, str) else list(rows)
@@ -136,14 +136,17 @@ class Game:
                 lines, first_line = lines[1:], first_line + 1
             while lines and not lines[-1]:
                 lines = lines[:-1]
-            _check_size(len(lines), max(map(len, lines), default=0), place)
+            _check_size(len(lines), max(map(len, lines), default=0), place, first_line)
             for number, line in enumerate(lines):
                 if len(line) != len(lines[0]):
+                    remedy = "Fill short rows with blanks; all rows of a level are equally long."
+                    if not line.strip():
+                        remedy = "To divide levels, take its blanks away; else make it as long."
                     raise DataError(
                         place,
                         f"row {number + 1} has {len(line)} characters, "
                         f"the rows above have {len(lines[0])}.",
-                        "Fill short rows with blanks; all rows of a level are equally long.",
+                        remedy,
                         line=first_line + number,
                     )
                 if not line.isascii():
@@ -195,20 +198,20 @@ class Game:
             row, column = np.argwhere(~known[codes_HW])[0].tolist()
             self._unknown_character(chr(codes_HW[row, column]), row, column, place, first_line)
         avatars = {self.types[number] for number in self.avatars()}
-        n_avatars = sum(
-            int(counts[ord(character)]) * sum(name in avatars for name in placed)
-            for character, placed in self.mapping.items()
-        )
+        placed = np.zeros(256, np.int64)
+        for character, names in self.mapping.items():
+            placed[ord(character)] = sum(name in avatars for name in names)
+        n_avatars = int(placed @ counts)
         if n_avatars != 1:
-            placing = [
-                f"'{character}'"
-                for character, placed in self.mapping.items()
-                if avatars & set(placed)
-            ]
+            written = [f"'{character}'" for character in self.mapping if placed[ord(character)]]
+            # Of several, the line of the first that is too many.
+            rows = np.cumsum(placed[codes_HW].sum(axis=1))
+            row = int(np.argmax(rows > 1)) if n_avatars else 0
             raise DataError(
                 place,
                 f"{'no avatar' if n_avatars == 0 else f'{n_avatars} avatars'} in the level.",
-                f"Place exactly one; it is written {' or '.join(placing) or '(no character)'}.",
+                f"Place exactly one; it is written {' or '.join(written) or '(no character)'}.",
+                line=first_line + row,
             )
 
     def _unknown_character(
@@ -292,7 +295,7 @@ def read_text(path: str | Path) -> str:
             f"A level has at most {LONGEST_SIDE} rows and columns and {MOST_CELLS} cells.",
         )
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # some editors put a mark in front
     except UnicodeDecodeError as error:
         raise DataError(path, "not a text in UTF-8.", "Save it as plain text.") from error
 
@@ -300,7 +303,7 @@ def read_text(path: str | Path) -> str:
 _LARGEST_FILE = 4_000_000
 
 
-def _check_size(height: int, width: int, place: str | Path) -> None:
+def _check_size(height: int, width: int, place: str | Path, line: int | None) -> None:
     if height == 0 or width == 0:
         raise DataError(place, "the level has no rows.", "Write at least one row of characters.")
     if height > LONGEST_SIDE or width > LONGEST_SIDE or height * width > MOST_CELLS:
@@ -308,4 +311,5 @@ def _check_size(height: int, width: int, place: str | Path) -> None:
             place,
             f"the level has {height} rows of {width} characters.",
             f"At most {LONGEST_SIDE} rows and columns and {MOST_CELLS} cells are supported.",
+            line=line,
         )
