@@ -54,7 +54,7 @@ class Game:
     @property
     def identifier(self) -> str:
         """The name in CamelCase, as in Gymnasium's ``sidle/MissileCommand-v0``."""
-        return "".join(word.capitalize() for word in self.name.split("_"))
+        return identifier_of(self.name)
 
     def grid(self, index: int) -> NDArray[np.uint8]:
         """Return level ``index`` as characters, uint8 of `shape`, centred and padded with walls.
@@ -67,6 +67,11 @@ class Game:
                 f"Game.grid: {self.name} has levels 0 to {len(self.levels) - 1}, got {index}."
             )
         return pad(self.levels[index], self.shape)
+
+
+def identifier_of(name: str) -> str:
+    """Return a game's name in CamelCase."""
+    return "".join(word.capitalize() for word in name.split("_"))
 
 
 def names() -> tuple[str, ...]:
