@@ -96,29 +96,37 @@ def load_level(game, characters, height, width, state, cells, planes, n_pixels, 
         for pixel in range(n_pixels):
             planes[pixel] = 0
     for row in range(height):
-        for column in range(width):
-            cell = row * columns + column
-            character = np.int64(characters[cell])
+        begin, row_end = row * columns, row * columns + width
+        while begin < row_end:
+            # A run of one character at once: most of a level is wall, water or grass.
+            character = np.int64(characters[begin])
+            end = begin + 1
+            while end < row_end and characters[end] == character:
+                end += 1
             fixed = game[game[D_PLACED_FIXED] + character]
             if fixed:
-                cells[cell] = fixed
+                for cell in range(begin, end):
+                    cells[cell] = fixed
                 kind = np.int64(0)
                 while fixed:
                     if fixed & 1:
-                        state[HEADER + kind] += 1
+                        state[HEADER + kind] += end - begin
                         if observed:
-                            planes[kind * n_cells + cell] = 1
+                            for pixel in range(kind * n_cells + begin, kind * n_cells + end):
+                                planes[pixel] = 1
                     fixed >>= 1
                     kind += 1
             placed = game[D_PLACED] + character
-            for place in range(game[placed], game[placed + 1]):
-                born = game[place]
-                record = give_birth(
-                    game, state, cells, work, born, column * TILE, row * TILE, False
-                )
-                if of_type(game, born, T_CLASS) >= FIRST_AVATAR and record >= 0:
-                    state[H_AVATAR] = record
-                    state[H_AVATAR_TYPE] = born
+            if game[placed] < game[placed + 1]:
+                for cell in range(begin, end):
+                    for place in range(game[placed], game[placed + 1]):
+                        born = game[place]
+                        x, y = (cell - row * columns) * TILE, row * TILE
+                        record = give_birth(game, state, cells, work, born, x, y, False)
+                        if of_type(game, born, T_CLASS) >= FIRST_AVATAR and record >= 0:
+                            state[H_AVATAR] = record
+                            state[H_AVATAR_TYPE] = born
+            begin = end
     # The face has seen to room for every level; what counts is what is born from here on.
     state[H_BIRTHS] = 0
     if observed:
