@@ -399,6 +399,4 @@ class _Correlations:
         scale = torch.outer(*deviations)
         correlations = torch.where(scale > 0, covariance / scale.clamp_min(1e-300), 0.0)
         shape = [*self._sizes, *self._sizes]
-        return CorrelationTerm(
-            self.labels, correlations.reshape(shape).cpu(), specification.groups
-        )
+        return CorrelationTerm(self.labels, correlations.reshape(shape).cpu(), specification.groups)

@@ -35,7 +35,10 @@ def layout_of(node: Node, axes: Axes, layouts: dict[Node, Any], tensors: list[La
         rule = pointwise if torch.Tag.nondeterministic_seeded not in target.tags else None
     if rule is None or not isinstance(node.meta.get("val"), (Tensor, list, tuple)):
         return _unknown(node, axes, layouts, place_of(node))
-    return rule(Call(node, axes, layouts, tensors))
+    found = rule(Call(node, axes, layouts, tensors))
+    shapes = [tuple(axes.size(axis) for axis in layout) for layout in _flat(found)]
+    assert shapes == _shapes(node.meta["val"]), (place_of(node), shapes)
+    return found
 
 
 def _unknown(node: Node, axes: Axes, layouts: dict[Node, Any], place: str) -> Any:
@@ -53,6 +56,12 @@ def _flat(found: Any) -> list[Layout]:
     if isinstance(found[0], list):
         return [layout for part in found for layout in _flat(part)]
     return [found]
+
+
+def _shapes(value: Any) -> list[tuple[int, ...]]:
+    if isinstance(value, Tensor):
+        return [tuple(int(n) for n in value.shape)] if value.ndim else []
+    return [shape for part in value for shape in _shapes(part)]
 
 
 def _fixed_like(value: Any, axes: Axes, place: str) -> Any:
@@ -105,8 +114,8 @@ def _ordered(call: Call) -> Layout:
 
 _TABLE: tuple[tuple[Callable[[Call], Any], str], ...] = (
     (_same, "alias clone contiguous detach detach_copy to _to_copy type_as lift_fresh"),
-    (_same, "lift_fresh_copy double float half bfloat16 hardswish log_sigmoid relu6"),
-    (pointwise, "where masked_fill rsub clip square _prelu_kernel _weight_norm"),
+    (_same, "lift_fresh_copy hardswish log_sigmoid relu6"),
+    (pointwise, "where masked_fill rsub clip square copy _prelu_kernel"),
     (_dropout, "dropout feature_dropout alpha_dropout"),
     (_constant, "zeros ones full zeros_like ones_like full_like new_zeros new_ones new_full"),
     (_ordered, "arange linspace eye"),
@@ -143,7 +152,7 @@ _TABLE: tuple[tuple[Callable[[Call], Any], str], ...] = (
     (shape_rules.pad, "pad constant_pad_nd"),
     (shape_rules.reshape, "view reshape _unsafe_view flatten unflatten squeeze unsqueeze"),
     (shape_rules.reshape, "view_as reshape_as"),
-    (shape_rules.transpose, "transpose t mT swapaxes"),
+    (shape_rules.transpose, "transpose t mT swapaxes swapdims"),
     (shape_rules.reverse, "numpy_T"),
     (shape_rules.permute, "permute"),
     (shape_rules.movedim, "movedim"),

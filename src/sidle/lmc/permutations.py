@@ -97,6 +97,7 @@ class Specification:
     Attributes:
         groups: by name.
         blocks: all parts of all tensors that a group moves.
+        shapes: of those tensors, by name.
         fixed: axes of parameters that stay as they are, and why.
         unused: tensors that the graph does not use, a head for training alone, say; they are left
             as they are.
@@ -108,6 +109,7 @@ class Specification:
 
     groups: Mapping[str, Group]
     blocks: tuple[Block, ...]
+    shapes: Mapping[str, tuple[int, ...]]
     fixed: tuple[FixedAxis, ...]
     unused: tuple[str, ...]
     aliases: Mapping[str, tuple[str, ...]]
@@ -163,7 +165,7 @@ class Specification:
         """
         self._check(state, permutations)
         result = dict(state)
-        for name in dict.fromkeys(block.tensor for block in self.blocks):
+        for name in self.shapes:
             for alias in (name, *self.aliases.get(name, ())):
                 if alias in state:
                     result[alias] = state[alias].detach().clone()
@@ -190,17 +192,12 @@ class Specification:
                     f"{self._shape(group)}, got "
                     f"{'none' if found is None else f'other numbers, shape {tuple(found.shape)}'}."
                 )
-        ends: dict[str, list[int]] = {}
-        for block in self.blocks:
-            known = ends.setdefault(block.tensor, [0] * len(block.ranges))
-            ends[block.tensor] = [max(a, r[1]) for a, r in zip(known, block.ranges, strict=True)]
-        for name, shape in ends.items():
+        for name, shape in self.shapes.items():
             if name not in state:
                 raise ArgumentError(f"permute: the state has no tensor '{name}'.")
-            if list(state[name].shape) != shape:
+            if tuple(state[name].shape) != shape:
                 raise ShapeError(
-                    f"permute: '{name}' must have shape {tuple(shape)}, got "
-                    f"{tuple(state[name].shape)}."
+                    f"permute: '{name}' must have shape {shape}, got {tuple(state[name].shape)}."
                 )
 
 
@@ -245,6 +242,7 @@ def derive_specification(network: nn.Module, example: Any) -> Specification:
     return Specification(
         groups=groups,
         blocks=tuple(blocks),
+        shapes={block.tensor: tuple(tensors[block.tensor].shape) for block in blocks},
         fixed=_fixed(axes, by_name, used.intersection(dict(network.named_parameters()))),
         # Counters, of no dimension, have no order that training could miss.
         unused=tuple(one for one, *_ in shared if one not in used and tensors[one].ndim),

@@ -38,7 +38,8 @@ def transpose(call: Call) -> Layout:
     """Two axes exchanged."""
     layout = list(call.layout("self"))
     rank = len(layout)
-    i, j = (call.value(name, default) for name, default in (("dim0", -2), ("dim1", -1)))
+    names = ("axis0", "axis1") if "axis0" in call.names else ("dim0", "dim1")
+    i, j = (call.value(name, default) for name, default in zip(names, (-2, -1), strict=True))
     if rank > 1:
         layout[i % rank], layout[j % rank] = layout[j % rank], layout[i % rank]
     return layout
