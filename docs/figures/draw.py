@@ -12,12 +12,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import plotly.offline
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from sidle.ppcg import games, generators, playable
-from sidle.ppcg.render import Renderer, sheet
+from sidle.ppcg.render import PAPER, Frame, Renderer, sheet
 from sidle.report import figures as draw
 from sidle.studies import execution
 from sidle.studies import mutual_information as study
@@ -25,6 +26,7 @@ from sidle.studies import mutual_information as study
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[1]
 WIDTH, HEIGHT = 960, 420
+FRAME_WIDTH, FRAME_HEIGHT = 416, 290  # of a level, pixels
 
 
 def bounds() -> dict[str, Any]:
@@ -103,29 +105,44 @@ def level_counts() -> dict[str, Any]:
 def write_levels(path: Path) -> None:
     """Draw a level of each of the paper's games at five difficulties."""
     difficulties = (0.0, 0.25, 0.5, 0.75, 1.0)
-    frames, captions = [], []
-    stages = [playable.find(name) for name in generators.CONSTRUCTIVE]
-    shape = max(s.shape[0] for s in stages), max(s.shape[1] for s in stages)
-    for stage in stages:
-        renderer = Renderer(stage.game, tile=16)
-        for difficulty in difficulties:
-            level = stage.generated(difficulty, 4)
-            frames.append(renderer.level(stage.game.level(games.pad(level.characters, shape))))
-            captions.append(f"{stage.title}, difficulty {difficulty:g}")
-    Image.fromarray(sheet(frames, len(difficulties), captions=captions)).save(path, optimize=True)
+    sheets = []
+    for name in generators.CONSTRUCTIVE:
+        stage = playable.find(name)
+        renderer = fitting(stage, stage.shape)
+        frames = [
+            centred(renderer.level(stage.generated(difficulty, seed)), height=0)
+            for seed, difficulty in enumerate(difficulties)
+        ]
+        captions = [f"{stage.title}, difficulty {difficulty:g}" for difficulty in difficulties]
+        sheets.append(sheet(frames, len(difficulties), captions=captions))
+    Image.fromarray(np.concatenate(sheets)).save(path, optimize=True)
 
 
 def write_games(path: Path) -> None:
-    """Draw a hand-made level of each game that is not the paper's."""
-    stages = [playable.find(name) for name in games.names() if name not in generators.CONSTRUCTIVE]
-    shape = max(s.shape[0] for s in stages), max(s.shape[1] for s in stages)
-    levels = [games.pad(stage.levels[2].characters, shape) for stage in stages]
-    frames = [
-        Renderer(stage.game, tile=20).level(stage.game.level(level))
-        for stage, level in zip(stages, levels, strict=True)
-    ]
-    captions = [stage.title for stage in stages]
-    Image.fromarray(sheet(frames, 5, captions=captions)).save(path, optimize=True)
+    """Draw a hand-made level of each game."""
+    frames, captions = [], []
+    for name in games.names():
+        stage, level = playable.find(name), games.load(name).levels[2]
+        made = stage.game.level(level)
+        renderer = fitting(stage, (made.height, made.width))
+        frames.append(centred(renderer.level(made), height=FRAME_HEIGHT))
+        captions.append(stage.title)
+    Image.fromarray(sheet(frames, 6, captions=captions)).save(path, optimize=True)
+
+
+def fitting(stage: playable.Playable, shape: tuple[int, int]) -> Renderer:
+    """Return a renderer whose levels of ``shape`` just fit into a frame."""
+    tile = min(FRAME_HEIGHT // shape[0], FRAME_WIDTH // shape[1])
+    return Renderer(stage.game, tile=tile)
+
+
+def centred(picture: Frame, *, height: int) -> Frame:
+    """Return a picture in the middle of paper as wide as a frame and at least ``height`` high."""
+    high, wide = max(height, picture.shape[0]), FRAME_WIDTH
+    paper = np.full((high, wide, 3), PAPER, np.uint8)
+    top, left = (high - picture.shape[0]) // 2, (wide - picture.shape[1]) // 2
+    paper[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+    return paper
 
 
 def write_svg(figure: dict[str, Any], path: Path) -> None:

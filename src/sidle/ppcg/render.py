@@ -25,10 +25,12 @@ from sidle.ppcg.vgdl import Game, Level
 
 Frame = npt.NDArray[np.uint8]
 
+PAPER = (251, 251, 249)
+"""The colour around the frames of a sheet, RGB."""
+
 SMALLEST_TILE, LARGEST_TILE = 4, 128
 _MARKED_TILE = 16  # pixels from which marks are written in digits
 _BACK = (27, 33, 39)
-_PAPER = (251, 251, 249)
 _GAP = 16  # pixels between the frames of a sheet
 _CAPTION = 24  # pixels a caption takes
 _FACING = {facing: place for place, facing in enumerate(pictures.FACINGS)}
@@ -279,7 +281,7 @@ def sheet(frames: Sequence[Frame], columns: int, *, captions: Sequence[str] = ()
     below = _CAPTION if captions else 0
     rows, columns = -(-len(frames) // columns), min(columns, len(frames))
     size = (columns * (width + _GAP) + _GAP, rows * (height + below + _GAP) + _GAP)
-    paper = Image.new("RGB", size, _PAPER)
+    paper = Image.new("RGB", size, PAPER)
     pen = ImageDraw.Draw(paper)
     for place, frame in enumerate(frames):
         left = _GAP + place % columns * (width + _GAP)
