@@ -49,13 +49,13 @@ class Settings:
     """Also train copies from k for T steps as if from step 0."""
     easy_rewinds: tuple[float, ...] = (0.0,)
     """Steps that easy tickets are rewound to, as shares of training."""
-    rewinds: tuple[float, ...] = (0.0, 0.02, 0.1)
+    rewinds: tuple[float, ...] = (0.0, 0.02, 0.05)
     """Steps that hard tickets are rewound to."""
     learning_rate_rewinds: tuple[float, ...] = ()
     """Steps that the learning rate alone is rewound to, the weights staying as trained."""
     rounds: int = 3
     """Rounds of pruning."""
-    fraction: float = 0.5
+    fraction: float = 0.65
     """Share of the remaining weights that each round prunes; the paper's 0.2 at full."""
     controls: tuple[str, ...] = ("random", "reinitialised")
     """What tickets are compared with: random, reinitialised, snip, magnitude."""
@@ -137,10 +137,11 @@ PRESETS = {
         easy=("lenet-digits",),
         hard=("resnet-digits",),
         easy_shares=(0.0, 0.2),
-        shares=(0.0, 0.05, 0.2),
+        shares=(0.0, 0.2),
         rewinds=(0.0, 0.2),
         rounds=2,
         fraction=0.6,
+        controls=("random",),
         train_images=0,
         path_images=0,
     ),
