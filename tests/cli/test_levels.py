@@ -53,13 +53,38 @@ def test_json_has_the_documented_keys(rules, capsys):
         "warnings": [],
     }
     assert len(levels) == 2
-    assert set(levels[0]) == {"height", "width", "won", "score", "length", "longest"}
+    documented = {"height", "width", "won", "score", "length", "longest", "solution", "complete"}
+    assert set(levels[0]) == documented
+    assert levels[0]["solution"] is None
     assert levels[1]["won"] == 1
     assert levels[1]["score"] == 5
     assert check(rules, "--json", "--episodes", "0") == 0
     (level, _) = json.loads(capsys.readouterr().out)["levels"]
     assert level["won"] is None
     assert level["longest"] == 0
+
+
+def test_ways_to_win_are_searched_for(rules, capsys):
+    shut = "wwwww\nwAwgw\nwwwww\n"
+    rules.with_suffix(".txt").write_text(f"{LEVELS}\n{shut}")
+    assert check(rules, "--episodes", "5") == 0
+    printed = capsys.readouterr().out
+    assert "Random play never won level 2; --solve searches for a way to win." in printed
+    assert "a way to win" not in printed.replace("a way to win.", "")
+    assert check(rules, "--episodes", "5", "--solve") == 0
+    printed = capsys.readouterr().out
+    rows = [line.split() for line in printed.splitlines()]
+    assert [row[-2:] for row in rows if row and row[0] in ("0", "1")] == [["2", "ticks"]] * 1 + [
+        ["1", "tick"]
+    ]
+    assert "there is none" in printed
+    assert "Warning: level 2 cannot be won within 300 ticks" in printed
+    assert "--solve" not in printed
+    assert check(rules, "--episodes", "0", "--solve", "--json") == 0
+    found = json.loads(capsys.readouterr().out)["levels"]
+    assert [(level["solution"], level["complete"]) for level in found] == [
+        (2, True), (1, True), (None, True),
+    ]  # fmt: skip
 
 
 def test_warnings_are_printed(rules, capsys):
@@ -94,8 +119,8 @@ def test_a_faulty_game_is_one_message_and_exit_code_1(rules, capsys, old, new, m
     [
         ("wwwww\nwA xw\nwwwww\n", "mine.txt:2: character 'x' in row 2, column 4"),
         (LEVELS + "\nwwwww\nwAw\n", "mine.txt:8: row 2 has 3 characters"),
-        ("wwwww\nw  gw\nwwwww\n", "mine.txt: no avatar in the level."),
-        ("wwwww\nwAAgw\nwwwww\n", "mine.txt: 2 avatars in the level."),
+        ("wwwww\nw  gw\nwwwww\n", "mine.txt:1: no avatar in the level."),
+        ("wwwww\nwAAgw\nwwwww\n", "mine.txt:2: 2 avatars in the level."),
         ("\n\n", "mine.txt: no level in it."),
     ],
 )

@@ -3,7 +3,7 @@
 import pytest
 
 from sidle.errors import ArgumentError, DataError, DataNotFoundError
-from sidle.ppcg import checking, games
+from sidle.ppcg import checking, games, playable
 from sidle.ppcg.engine import RoomError
 
 RULES = """BasicGame
@@ -74,6 +74,24 @@ def test_a_level_that_is_over_at_once_is_noticed(rules):
     rules.with_suffix(".txt").write_text("wAggw\n\nwA  w\n")
     report = checking.check(rules)
     assert report.warnings == ("level 1 is over after its first tick, whatever one does.",)
+
+
+def test_levels_are_searched_for_ways_to_win(rules):
+    # Around the trap to the goal; and a goal behind a trap that kills.
+    levels = "wwwww\nwA  w\nw tgw\nwwwww\n\nwwwww\nwAtgw\nwwwww\n"
+    rules.with_suffix(".txt").write_text(levels)
+    report = checking.check(rules, episodes=0, solve=True)
+    assert [(one.solution, one.complete) for one in report.levels] == [(3, True), (None, True)]
+    (warning,) = report.warnings
+    assert warning.startswith("level 1 cannot be won within 300 ticks")
+    played = checking.check(rules, episodes=3).levels
+    assert [(one.solution, one.complete) for one in played] == [(None, False)] * 2
+
+
+def test_the_search_is_led_to_what_must_go():
+    game = playable.find("zelda").game
+    assert checking._goals(game) == ("exit",)
+    assert checking._goals(playable.find("nightwatch").game) == ()
 
 
 def test_sprites_without_end_are_noticed(rules):

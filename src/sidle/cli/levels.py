@@ -29,12 +29,14 @@ class CheckOptions:
     """File with levels, divided by empty lines; by default those beside the rules."""
     episodes: int = 20
     """Episodes of random play on each level; 0 only reads."""
+    solve: bool = False
+    """Search for a way to win each level; takes up to a minute a level."""
     seed: int = 0
     """Names all chance."""
     json: bool = False
     """Print {"game", "types", "actions", "terminations", "warnings", "levels": [{"height", "width",
-    "won", "score", "length", "longest"}]} as JSON; won, score and length are null where nothing
-    was played."""
+    "won", "score", "length", "longest", "solution", "complete"}]} as JSON; won, score and length
+    are null where nothing was played, solution (ticks) where no way to win was found."""
 
 
 def check(arguments: list[str]) -> int:
@@ -45,7 +47,11 @@ def check(arguments: list[str]) -> int:
     from sidle.ppcg import checking
 
     report = checking.check(
-        options.game, levels=options.levels, episodes=options.episodes, seed=options.seed
+        options.game,
+        levels=options.levels,
+        episodes=options.episodes,
+        solve=options.solve,
+        seed=options.seed,
     )
     if options.json:
         console.print_json(_as_json(report))
@@ -58,7 +64,12 @@ def check(arguments: list[str]) -> int:
         f"{_count(len(report.levels), 'level')}."
     )
     if report.levels:
-        console.show(_table(report, options.episodes))
+        console.show(_table(report, options.episodes, options.solve))
+    never = [str(number) for number, level in enumerate(report.levels) if level.won == 0]
+    if never and not options.solve:
+        console.show(
+            f"Random play never won level {', '.join(never)}; --solve searches for a way to win."
+        )
     console.show(*(f"Warning: {one}" for one in report.warnings))
     console.show("All is in order." if not report.warnings else "No errors.")
     return 0
@@ -83,15 +94,23 @@ def _level_as_json(level: LevelReport) -> dict[str, Any]:
     }
 
 
-def _table(report: Report, episodes: int) -> Any:
+def _table(report: Report, episodes: int, solve: bool) -> Any:
     title = f"{_count(episodes, 'episode')} of random play on each level" if episodes else "Levels"
     columns = ["level", "cells", *(["won", "score", "ticks"] if episodes else [])]
+    columns += ["a way to win"] if solve else []
     table = console.table(title, columns, right=columns[1:])
     for number, level in enumerate(report.levels):
         played = [f"{level.won:.0%}", f"{level.score:.1f}", f"{level.length:.0f}"]
         size = f"{level.height} x {level.width}"
-        table.add_row(str(number), size, *(played if episodes else []))
+        row = [str(number), size, *(played if episodes else [])]
+        table.add_row(*row, *([_way(level)] if solve else []))
     return table
+
+
+def _way(level: LevelReport) -> str:
+    if level.solution is not None:
+        return _count(level.solution, "tick")
+    return "there is none" if level.complete else "none found"
 
 
 def _count(number: int, what: str) -> str:

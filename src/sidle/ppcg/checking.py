@@ -1,6 +1,6 @@
-"""Is a game of one's own in order: its rules, its levels, and what random play makes of them.
+"""Is a game of one's own in order: its rules, its levels, and can these be won.
 
-    report = check("mine.vgdl")
+    report = check("mine.vgdl", solve=True)
 
 Whatever is malformed raises an error with the place. What is legal and probably not meant is a
 warning: a type that never appears, a game that cannot be won, a level that is over at once.
@@ -9,19 +9,20 @@ warning: a type that never appears, a game that cannot be won, a level that is o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from sidle import progress, seeding
 from sidle.errors import ArgumentError, DataNotFoundError
-from sidle.ppcg import games, playable, vgdl
+from sidle.ppcg import compiling, games, playable, search, vgdl
 from sidle.ppcg.engine import Engine
 from sidle.ppcg.kernels import stepping
 from sidle.ppcg.vgdl import Game, Level
 
 _MOST_EPISODES = 1000
+_MOST_TICKS = 300  # of a way to win that is searched for
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,9 @@ class LevelReport:
         score: mean score at the end.
         length: mean number of ticks.
         longest: ticks of the longest episode.
+        solution: ticks of a way to win that a search found; None if none was found or looked for.
+        complete: whether the search left nothing out: without a solution, there is none of at most
+            300 ticks under the seed.
     """
 
     height: int
@@ -42,6 +46,8 @@ class LevelReport:
     score: float
     length: float
     longest: int
+    solution: int | None = None
+    complete: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,7 @@ def check(
     *,
     levels: str | Path | None = None,
     episodes: int = 20,
+    solve: bool = False,
     seed: int = 0,
 ) -> Report:
     """Return a report on a game.
@@ -66,6 +73,7 @@ def check(
         source: a file with rules in VGDL, or the name of a built-in game.
         levels: a file with levels; by default those beside the rules, if there are any.
         episodes: how many to play on each level, with random actions; 0 to 1000.
+        solve: whether to search for a way to win each level, see `search.solve`.
         seed: names all chance.
 
     Raises:
@@ -80,6 +88,8 @@ def check(
         )
     game, found = _read(source, levels)
     reports = _play(game, found, episodes, seed) if found else ()
+    if solve:
+        reports = _solve(game, found, reports, seed)
     warnings = list(game.warnings)
     if not found:
         warnings.append(
@@ -89,6 +99,10 @@ def check(
     for number, report in enumerate(reports):
         if report.longest == 1:
             warnings.append(f"level {number} is over after its first tick, whatever one does.")
+        elif solve and report.solution is None and report.complete:
+            warnings.append(
+                f"level {number} cannot be won within {_MOST_TICKS} ticks, chance being as it is."
+            )
     return Report(game, reports, tuple(warnings))
 
 
@@ -140,4 +154,29 @@ def _play(game: Game, levels: Sequence[Level], episodes: int, seed: int) -> tupl
             int(played["length"].max()),
         )
         for size, played in zip(sizes, by_level, strict=True)
+    )
+
+
+def _solve(
+    game: Game, levels: Sequence[Level], reports: Sequence[LevelReport], seed: int
+) -> tuple[LevelReport, ...]:
+    """Return the reports with what a search finds in each level."""
+    goals = _goals(game)
+    made = []
+    with progress.bar("searching", len(levels)) as bar:
+        for level, report in zip(levels, reports, strict=True):
+            outcome = search.solve(game, level, seed=seed, near=goals, most_ticks=_MOST_TICKS)
+            length = None if outcome.actions is None else len(outcome.actions)
+            made.append(replace(report, solution=length, complete=outcome.complete))
+            bar.advance()
+    return tuple(made)
+
+
+def _goals(game: Game) -> tuple[str, ...]:
+    """Return the types that have to be gone to win, which the avatar may do well to visit."""
+    endings = compiling.describe(game.text, game.name).endings
+    return tuple(
+        str(ending.parameters["stype"])
+        for ending in endings
+        if ending.kind == "SpriteCounter" and ending.parameters["win"]
     )
