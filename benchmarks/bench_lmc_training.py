@@ -3,8 +3,8 @@
     git clone https://github.com/facebookresearch/open_lth ../open_lth
     python benchmarks/bench_lmc_training.py --open-lth ../open_lth    # or: make bench NAME=...
 
-MNIST (in ``SIDLE_DATA``), batches of 60, Adam at 1.2e-3: the paper's LeNet. All train in one process
-on one thread; in each round each takes its turn, dense and with one weight in five kept.
+MNIST (in ``SIDLE_DATA``), batches of 60, Adam at 1.2e-3: the paper's LeNet. All train in one
+process on one thread; in each round each takes its turn, dense and with one weight in five kept.
 
 - *sidle*: `training.fit` with `supervised` and `minibatches`, as the study has it: a record of the
   loss every 100 steps, losses and gradients guarded against NaN, `Mask.hold` where pruned.
