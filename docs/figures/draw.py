@@ -17,7 +17,7 @@ import plotly.offline
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from sidle.ppcg import games, generators, playable
+from sidle.ppcg import games, generators, pictures, playable
 from sidle.ppcg.render import PAPER, Frame, Renderer, sheet
 from sidle.report import figures as draw
 from sidle.studies import execution
@@ -130,6 +130,20 @@ def write_games(path: Path) -> None:
     Image.fromarray(sheet(frames, 6, captions=captions)).save(path, optimize=True)
 
 
+def write_pictures(path: Path) -> None:
+    """Draw every picture that ``img=`` may name."""
+    side = 72
+    floor = pictures.pixels(pictures.Look("floor", pictures.PICTURES["floor"].colour), 0, side)
+    frames = []
+    for name, picture in pictures.PICTURES.items():
+        variant = 2 if picture.faces else 15 if picture.joins else 0  # to the right; standing alone
+        drawn = pictures.pixels(pictures.Look(name, picture.colour), variant, side)
+        alpha = drawn[..., 3:] / 255.0
+        frames.append(np.uint8(alpha * drawn[..., :3] + (1.0 - alpha) * floor[..., :3] + 0.5))
+    captions = list(pictures.PICTURES)
+    Image.fromarray(sheet(frames, 13, captions=captions)).save(path, optimize=True)
+
+
 def fitting(stage: playable.Playable, shape: tuple[int, int]) -> Renderer:
     """Return a renderer whose levels of ``shape`` just fit into a frame."""
     tile = min(FRAME_HEIGHT // shape[0], FRAME_WIDTH // shape[1])
@@ -170,3 +184,4 @@ if __name__ == "__main__":
     write_svg(level_counts(), FOLDER / "ppcg-generators.svg")
     write_levels(FOLDER / "ppcg-levels.png")
     write_games(FOLDER / "ppcg-games.png")
+    write_pictures(FOLDER / "ppcg-pictures.png")

@@ -31,6 +31,19 @@ def look_of(line, name="thing"):
     return pictures.looks(game)[game.types.index(name)]
 
 
+def test_looks_that_mean_nothing_are_named():
+    game = compiled(
+        "        food > Immovable img=aple color=RED\n"
+        "            old > color=ROTTEN\n"
+        "            older > color=ROTTEN img=oryx/unknown7\n"
+        "        hidden > Immovable invisible=True img=nosuch\n"
+        "        gem > Immovable img=gem color=LIGHTRED"
+    )
+    image, colour = pictures.oversights(game)
+    assert image == "img=aple is no picture, drawn is 'apple'. Did you mean 'apple'?"
+    assert colour.startswith("color=ROTTEN is no colour and has no effect. Known: GREEN, BLUE, RED")
+
+
 @pytest.mark.parametrize("tile", [4, 10, 32, 33, 128])
 def test_a_filled_tile_is_filled_to_the_edge(tile):
     pen = Pen()

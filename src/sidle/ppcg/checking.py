@@ -16,7 +16,7 @@ import numpy as np
 
 from sidle import progress, seeding
 from sidle.errors import ArgumentError, DataNotFoundError
-from sidle.ppcg import compiling, games, playable, search, vgdl
+from sidle.ppcg import compiling, games, pictures, playable, search, vgdl
 from sidle.ppcg.engine import Engine
 from sidle.ppcg.kernels import stepping
 from sidle.ppcg.vgdl import Game, Level
@@ -90,7 +90,7 @@ def check(
     reports = _play(game, found, episodes, seed) if found else ()
     if solve:
         reports = _solve(game, found, reports, seed)
-    warnings = list(game.warnings)
+    warnings = [*game.warnings, *pictures.oversights(game)]
     if not found:
         warnings.append(
             f"there are no levels beside the rules, so only these were checked; write some into "

@@ -8,6 +8,7 @@ colours apart.
 
 from __future__ import annotations
 
+import difflib
 import functools
 import re
 from collections.abc import Callable, Mapping
@@ -132,7 +133,7 @@ PICTURES: Mapping[str, Picture] = MappingProxyType(
         "shield": _thing(things.shield, _BLUE, "armor armour"),
         "sword": _thing(things.sword, "#c3ccd4", "axe weapon knife"),
         "battery": _thing(things.battery, _GREEN, "ammo fuel energy charge gas"),
-        "bubble": _thing(things.bubble, _SKY, "oxygen air"),
+        "bubble": _thing(things.bubble, _SKY, "oxygen air drop raindrop"),
         "house": _thing(things.house, _VERMILION, "castle hut village"),
         "tower": _thing(things.tower, "#7c8fa3", "city building block skyscraper base"),
         "web": _thing(things.web, "#d7dde2", "net cobweb"),
@@ -254,6 +255,25 @@ def looks(game: Game) -> tuple[Look, ...]:
             taken.setdefault((look.picture, look.colour), source)
         made.append(look)
     return tuple(made)
+
+
+def oversights(game: Game) -> tuple[str, ...]:
+    """Return what the game says about looks that means nothing here, a sentence each.
+
+    Paths of images (``img=oryx/wall3``) are not mentioned: published games are full of them.
+    """
+    found: dict[str, None] = {}  # in order; subtypes inherit, and say the same
+    for number, written in enumerate(game.parameters):
+        image, colour = written.get("img", ""), written.get("color", "")
+        drawn = _look(game, number).picture
+        if drawn and image and "/" not in image and _picture_named(image) is None:
+            near = difflib.get_close_matches(image.lower(), _WORDS, n=1)
+            hint = f" Did you mean '{near[0]}'?" if near else ""
+            found[f"img={image} is no picture, drawn is '{drawn}'.{hint}"] = None
+        if colour and _colour_asked(game, number) is None:
+            known = ", ".join(_COLOURS)
+            found[f"color={colour} is no colour and has no effect. Known: {known}."] = None
+    return tuple(found)
 
 
 def ground_of(shown: tuple[Look, ...]) -> Look:
