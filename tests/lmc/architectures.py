@@ -10,6 +10,7 @@ import copy
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils import parametrizations
 
 from sidle.lmc import derive_specification
 
@@ -243,6 +244,14 @@ def outputs(network, example):
     return torch.cat([part.flatten() for part in found])
 
 
+def parametrized():
+    """Weights that are computed from others: by weight and by spectral normalisation."""
+    return nn.Sequential(
+        parametrizations.weight_norm(nn.Linear(6, 5)), nn.ReLU(),
+        parametrizations.spectral_norm(nn.Linear(5, 4)), nn.ReLU(), nn.Linear(4, 3),
+    )  # fmt: skip
+
+
 class Two(nn.Module):
     """Two inputs and two outputs; a layer that no output reads; a product of entries."""
 
@@ -289,6 +298,7 @@ ARCHITECTURES = {
     # All layers' last states are one tensor.
     "last_state": (lambda: LastState(nn.LSTM), _SEQUENCES, "5"),
     "cells": (Cells, _SEQUENCES, "5, 6"),
+    "parametrized": (parametrized, _images(6), "5, 4"),
     "two": (Two, (*_images(4), *_images(3)), "6"),
 }
 
