@@ -166,15 +166,18 @@ class _Reader:
         for own in given.right:
             if own not in vocabulary.CLASSES:
                 raise self._unknown(given.line, "sprite class", own, vocabulary.CLASSES)
-        # A parent's class overrides that of its children, a child's parameters those of its parent.
-        class_name = class_name or (given.right[0] if given.right else None)
+        # A parent's class overrides that of its children (the nearest parent's, where several
+        # have one), a child's parameters those of its parent.
+        own_class = given.right[0] if given.right else None
+        children_class = own_class or class_name
+        class_name = class_name or own_class
         written = {**inherited, **given.parameters}
         parameters = self._sprite_parameters(given.parameters, given.line)
         if "singleton" in given.parameters and parameters["singleton"]:
             self.game.singletons.append(name)
         if line.children:
             for child in line.children:
-                self._read_sprite(child, class_name, written, (*parents, name), leaves)
+                self._read_sprite(child, children_class, written, (*parents, name), leaves)
             return
         if class_name is None:
             raise self._error(
@@ -266,6 +269,11 @@ class _Reader:
                 name,
                 given.line,
             )
+            if name == "addHealthPoints" and "stype" in parameters:
+                self.game.warnings.append(
+                    f"line {given.line}: addHealthPoints takes no notice of stype=; the first "
+                    "sprite gets the points."
+                )
             for second in seconds:
                 if second == "EOS" and effect.needs_second:
                     raise self._error(
@@ -275,6 +283,11 @@ class _Reader:
                     )
                 if second != "EOS":
                     self._known(second, given.line)
+                elif name == "changeResource":
+                    self.game.warnings.append(
+                        f"line {given.line}: changeResource at the edge (EOS) changes nothing "
+                        "but the score."
+                    )
                 self.game.rules.append(Rule(first, second, name, parameters, given.line))
 
     def _read_endings(self, lines: Sequence[Line]) -> None:

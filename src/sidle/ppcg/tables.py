@@ -187,6 +187,8 @@ class _Compiler:
         row[codes.T_MOVES] = moves
         row[codes.T_ORIENTED] = oriented
         row[codes.T_DX], row[codes.T_DY] = _direction(direction)
+        if leaf.class_name == "RandomMissile" and "orientation" not in given:
+            row[codes.T_DX] = row[codes.T_DY] = codes.UNDRAWN
         row[codes.T_PIXELS] = int(speed * codes.TILE)
         row[codes.T_SPEED] = int(speed)
         row[codes.T_ACTIVE_PIXELS] = int((speed or 1.0) * codes.TILE)
@@ -210,7 +212,7 @@ class _Compiler:
         row[codes.T_HEALTH_MAXIMUM] = maximum or health
         row[codes.T_HEALTH_LIMIT] = _integer(given.get("limitHealthPoints", _DEFAULT_HEALTH_LIMIT))
         rotates = leaf.class_name in ("OrientedAvatar", "ShootAvatar")
-        row[codes.T_ROTATE] = bool(given.get("rotateInPlace", rotates))
+        row[codes.T_ROTATE] = oriented and bool(given.get("rotateInPlace", rotates))
         ammo = given.get("ammo")
         row[codes.T_AMMO] = -1 if ammo is None else self._resource(str(ammo))
         row[codes.T_RESOURCE] = self.resources.get(number, -1)
@@ -225,8 +227,6 @@ class _Compiler:
                 number in second and first & self.fixed
             ):
                 row[codes.T_TOUCHES] = 1
-            if number in first and rule.effect == "pullWithIt":
-                row[codes.T_PULLED] = 1
 
     def _fill_rule(self, row: npt.NDArray[np.int64], rule: Rule) -> None:
         given = rule.parameters
@@ -236,14 +236,17 @@ class _Compiler:
         row[codes.R_FIRST], row[codes.R_FIRST_END] = self._list(first)
         row[codes.R_SECOND], row[codes.R_SECOND_END] = self._list(second)
         row[codes.R_SCORE] = _integer(given.get("scoreChange", 0))
-        row[codes.R_REPEAT] = _integer(given.get("repeat", 1))
+        # The edge takes no notice of repeat.
+        row[codes.R_REPEAT] = _integer(given.get("repeat", 1)) if second else 1
         row[codes.R_TYPE] = -1
         stype = given.get("stype")
         born = given.get("stypeTo") if rule.effect == "transformToAll" else stype
         if rule.effect in ("transformTo", "transformToAll", "spawn", "spawnIfHasMore"):
             row[codes.R_TYPE] = self.game.subtypes[str(born)][0]
-        if stype is not None:
+        if rule.effect == "subtractHealthPoints" and stype is not None:
             row[codes.R_LIST], row[codes.R_LIST_END] = self._list(self.game.subtypes[str(stype)])
+        elif rule.effect == "transformToAll":
+            row[codes.R_LIST], row[codes.R_LIST_END] = self._list(self._leaf(str(stype)))
         if "resource" in given:
             place = self._resource(str(given["resource"]))
             row[codes.R_RESOURCE] = place
@@ -267,7 +270,7 @@ class _Compiler:
         row[codes.R_OFFSET], row[codes.R_OFFSET_FAR] = int(offset), math.ceil(offset)
         row[codes.R_SCORE_IF_KILLED] = _integer(given.get("scoreChangeIfKilled", 0))
         if "notStype" in given:
-            row[codes.R_EXCEPT] = _mask(self.game.subtypes[str(given["notStype"])])
+            row[codes.R_EXCEPT] = _mask(self._leaf(str(given["notStype"])))
 
     def _fill_shields(self, rules: Table, ordered: Sequence[Rule]) -> None:
         """Write what each shieldFrom blocks: rules for the very leaf type and the named second."""
@@ -303,6 +306,11 @@ class _Compiler:
     def _singleton(self, leaf: SpriteType) -> int:
         names = [name for name in (leaf.name, *leaf.parents) if name in self.game.singletons]
         return _mask({number for name in names for number in self.game.subtypes[name]})
+
+    def _leaf(self, name: str) -> tuple[int, ...]:
+        """Return the number of the very type ``name``; a parent's name means nothing here."""
+        numbers = self.game.subtypes[name]
+        return numbers if self.game.types[numbers[0]].name == name else ()
 
     def _resource(self, name: str) -> int:
         return self.resources[self.game.subtypes[name][0]]

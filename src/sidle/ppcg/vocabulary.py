@@ -200,7 +200,7 @@ EFFECTS: Mapping[str, Effect] = MappingProxyType(
         ),
         "killIfFromAbove": Effect(codes.KILL_IF_FROM_ABOVE, needs_second=True),
         "bounceForward": Effect(codes.BOUNCE_FORWARD, needs_second=True),
-        "pullWithIt": Effect(codes.PULL_WITH_IT, needs_second=True),
+        "pullWithIt": Effect(codes.PULL_WITH_IT, {"pixelPerfect": FLAG}, needs_second=True),
         "shieldFrom": Effect(
             codes.SHIELD_FROM, {"stype": TYPE, "ftype": WORD}, ("stype", "ftype"), needs_second=True
         ),

@@ -58,6 +58,8 @@ FIRST_AVATAR = MOVING_AVATAR
 # Terminations.
 SPRITE_COUNTER, MULTI_SPRITE_COUNTER, TIMEOUT = range(3)
 
+UNDRAWN = -1  # dx and dy of a RandomMissile before its first update
+
 # Actions.
 NIL, LEFT, RIGHT, UP, DOWN, USE = range(6)
 
@@ -94,11 +96,10 @@ NIL, LEFT, RIGHT, UP, DOWN, USE = range(6)
     T_TARGETS,  # chaser: offset of its targets in the lists
     T_TARGETS_END,
     T_TOUCHES,  # 1: some rule pairs it with a fixed type
-    T_PULLED,  # 1: some pullWithIt has it as first
     T_ACTIONS,  # number of actions it takes
     T_BORN,  # 1: sprites of it can be born after the start
     TYPE_COLUMNS,
-) = range(35)
+) = range(34)
 
 CERTAIN = 1 << 30  # probability 1
 
@@ -175,9 +176,9 @@ NO_WINNER, PLAYER_WINS, PLAYER_LOSES = range(3)
     F_HEALTH_MAXIMUM,
     F_AGE,  # updates of a Flicker, births of a SpawnPoint, ticks of a direction of a RandomNPC
     F_START,  # tick of a SpawnPoint's first update, -1 before; a RandomNPC's direction
-    F_PULLED,  # bits of the pullWithIt rules that pulled it in this tick
+    F_PULLED,  # bits of the pullWithIt rules that pulled it in the tick F_PULL_TICK
     F_CELL,  # where the observation shows it, -1 if nowhere
-    _SPARE,
+    F_PULL_TICK,
     FIELDS,
 ) = range(16)
 

@@ -28,6 +28,7 @@ from sidle.ppcg.kernels.codes import (
     F_HEALTH_MAXIMUM,
     F_LAST_X,
     F_LAST_Y,
+    F_PULL_TICK,
     F_PULLED,
     F_X,
     F_Y,
@@ -35,6 +36,7 @@ from sidle.ppcg.kernels.codes import (
     H_AVATAR,
     H_AVATAR_TYPE,
     H_HEIGHT,
+    H_TICK,
     H_WIDTH,
     HEADER,
     KILL_BOTH,
@@ -175,6 +177,9 @@ def execute(
             score = np.int64(0)
     elif effect == PULL_WITH_IT:
         mine = of_rule(game, rule, R_BIT)
+        if state[at + F_PULL_TICK] != state[H_TICK]:
+            state[at + F_PULL_TICK] = state[H_TICK]
+            state[at + F_PULLED] = 0
         if not state[at + F_PULLED] & mine:
             state[at + F_PULLED] |= mine
             x_2, y_2, last_x_2, last_y_2 = rectangle(game, state, kind_2, index_2)
@@ -187,6 +192,9 @@ def execute(
                 of_type(game, kind_1, T_SPEED),
                 of_type(game, kind_1, T_COOLDOWN),
             )
+            if of_rule(game, rule, R_PIXEL_PERFECT):
+                state[at + F_X] = x_2
+                state[at + F_Y] = y_2
             refresh_touch(game, state, cells, work, kind_1, index_1)
     elif effect == SHIELD_FROM:
         blocked = game[of_rule(game, rule, R_SHIELD) + kind_1]  # their number, then the rules
@@ -205,20 +213,21 @@ def execute(
     elif effect == UNDO_ALL:
         _undo_all(game, state, cells, work, of_rule(game, rule, R_EXCEPT))
     elif effect == TRANSFORM_TO:
-        _transform(
-            game,
-            state,
-            cells,
-            work,
-            kind_1,
-            index_1,
-            kind_2,
-            index_2,
-            of_rule(game, rule, R_TYPE),
-            False,
-            of_rule(game, rule, R_KILL_SECOND),
-            of_rule(game, rule, R_FORCE_ORIENTATION),
-        )
+        if of_type(game, kind_1, T_FIXED) or not state[at + F_FLAGS] & DISABLED:
+            _transform(
+                game,
+                state,
+                cells,
+                work,
+                kind_1,
+                index_1,
+                kind_2,
+                index_2,
+                of_rule(game, rule, R_TYPE),
+                False,
+                of_rule(game, rule, R_KILL_SECOND),
+                of_rule(game, rule, R_FORCE_ORIENTATION),
+            )
     elif effect == TRANSFORM_TO_ALL:
         _transform_all(
             game,
@@ -242,15 +251,15 @@ def execute(
             x, y, _, _ = rectangle(game, state, kind_1, index_1)
             child = of_rule(game, rule, R_TYPE)
             give_birth(game, state, cells, work, child, x, y, False)
-            state[purse] -= of_rule(game, rule, R_SPEND)
+            state[purse] = max(state[purse] - of_rule(game, rule, R_SPEND), 0)
         else:
             score = np.int64(0)
-    elif effect == CHANGE_RESOURCE:
+    elif effect == CHANGE_RESOURCE and kind_2 >= 0:  # at the edge it only scores
         purse = amount_at(game, index_1, of_rule(game, rule, R_RESOURCE))
         after = state[purse] + of_rule(game, rule, R_VALUE)
         if after <= of_rule(game, rule, R_RESOURCE_LIMIT):
             state[purse] = max(after, 0)
-            if of_rule(game, rule, R_KILL_RESOURCE) and kind_2 >= 0:
+            if of_rule(game, rule, R_KILL_RESOURCE):
                 kill(game, state, work, kind_2, index_2)
         else:
             score = np.int64(0)
@@ -293,7 +302,7 @@ def execute(
             x, y, _, _ = rectangle(game, state, kind_2, index_2)
             if dx != 0:
                 state[at + F_Y] = y
-            elif dy != 0:
+            else:
                 state[at + F_X] = x
             refresh_touch(game, state, cells, work, kind_1, index_1)
     return score
@@ -326,7 +335,7 @@ def _collect(game, state, work, rule, kind_1, index_1, index_2):
     purse = amount_at(game, index_2, of_type(game, kind_1, T_RESOURCE))
     if state[purse] >= limit:
         return np.int64(0)
-    state[purse] = min(state[purse] + of_type(game, kind_1, T_VALUE), limit)
+    state[purse] = max(min(state[purse] + of_type(game, kind_1, T_VALUE), limit), 0)
     if of_rule(game, rule, R_KILL_RESOURCE):
         kill(game, state, work, kind_1, index_1)
     return of_rule(game, rule, R_SCORE)
@@ -400,8 +409,6 @@ def _transform(
     """Replace the first sprite by a new one of type ``child``, unless a singleton forbids."""
     fixed = of_type(game, kind_1, T_FIXED)
     at = record_at(game, index_1)
-    if not fixed and state[at + F_FLAGS] & DISABLED:
-        return
     x, y, last_x, last_y = rectangle(game, state, kind_1, index_1)
     born = give_birth(game, state, cells, work, child, x, y, forced)
     if born < 0:
@@ -417,14 +424,13 @@ def _transform(
     state[born_at + F_LAST_X] = last_x
     state[born_at + F_LAST_Y] = last_y
     if not fixed:
-        if state[at + F_HEALTH] > 0:
-            health = state[at + F_HEALTH]
-            state[born_at + F_HEALTH] = health
-            state[born_at + F_HEALTH_MAXIMUM] = max(state[born_at + F_HEALTH_MAXIMUM], health)
+        state[born_at + F_HEALTH] = state[at + F_HEALTH]
         for resource in range(game[D_RESOURCES]):
             held = state[amount_at(game, index_1, resource)]
             state[amount_at(game, born, resource)] = held
-    if not fixed and state[H_AVATAR] == index_1 and of_type(game, child, T_CLASS) >= FIRST_AVATAR:
+    if not fixed and min(of_type(game, kind_1, T_CLASS), of_type(game, child, T_CLASS)) >= (
+        FIRST_AVATAR
+    ):
         state[H_AVATAR] = born
         state[H_AVATAR_TYPE] = child
         remove(game, state, work, kind_1, index_1)
@@ -436,7 +442,10 @@ def _transform(
 
 @numba.njit(cache=True, nogil=True)
 def _transform_all(game, state, cells, work, rule, kind_2, index_2):
-    """Replace every sprite of the types meant, wherever it is; singletons do not forbid it."""
+    """Replace every sprite of the type meant, wherever it is; singletons do not forbid it.
+
+    A killed avatar is replaced like all others, and the player controls the new one.
+    """
     for place in range(of_rule(game, rule, R_LIST), of_rule(game, rule, R_LIST_END)):
         kind = game[place]
         first = first_of(game, kind)
@@ -468,16 +477,16 @@ def _change_health(
     kind_2,
     index_2,
 ):
-    """Add or subtract health points of the first sprite, or of the first of stype; the score."""
+    """Add or subtract health points of the first sprite; return the score.
+
+    Where subtractHealthPoints names a type, its oldest sprite is meant, if there is any; of a
+    parent type, that of the last subtype that has sprites.
+    """
     kind, record = kind_1, index_1
-    if of_rule(game, rule, R_LIST_END) > of_rule(game, rule, R_LIST):
-        kind = np.int64(-1)
-        for place in range(of_rule(game, rule, R_LIST), of_rule(game, rule, R_LIST_END)):
-            if kind < 0 and state[HEADER + game[place]] > 0:
-                kind = game[place]
-                record = first_of(game, kind)
-        if kind < 0:
-            return np.int64(0)
+    for place in range(of_rule(game, rule, R_LIST), of_rule(game, rule, R_LIST_END)):
+        if state[HEADER + game[place]] > 0:
+            kind = game[place]
+            record = first_of(game, kind)
     health = record_at(game, record) + F_HEALTH
     maximum = record_at(game, record) + F_HEALTH_MAXIMUM
     if of_rule(game, rule, R_EFFECT) == ADD_HEALTH_POINTS:

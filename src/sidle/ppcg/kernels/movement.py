@@ -25,7 +25,6 @@ from sidle.ppcg.kernels.codes import (
     F_FLAGS,
     F_LAST_X,
     F_LAST_Y,
-    F_PULLED,
     F_START,
     F_X,
     F_Y,
@@ -63,7 +62,6 @@ from sidle.ppcg.kernels.codes import (
     T_ORIENTED,
     T_PIXELS,
     T_PROBABILITY,
-    T_PULLED,
     T_ROTATE,
     T_SPEED,
     T_SPREAD,
@@ -71,6 +69,7 @@ from sidle.ppcg.kernels.codes import (
     T_TARGETS_END,
     T_TOTAL,
     TILE,
+    UNDRAWN,
     UP,
     USE,
 )
@@ -133,8 +132,6 @@ def begin_update(game, kind, state, at):
     state[at + F_LAST_X] = state[at + F_X]
     state[at + F_LAST_Y] = state[at + F_Y]
     state[at + F_CLOCK] += 1
-    if of_type(game, kind, T_PULLED):
-        state[at + F_PULLED] = 0
 
 
 @numba.njit(cache=True, nogil=True)
@@ -217,7 +214,7 @@ def _update_special(game, state, cells, work, stream, kind, at):
     category = of_type(game, kind, T_CLASS)
     record = (at - game[D_RECORDS]) // FIELDS
     if category == RANDOM_MISSILE:
-        if state[at + F_DX] == 0 and state[at + F_DY] == 0:
+        if state[at + F_DX] == UNDRAWN and state[at + F_DY] == UNDRAWN:
             dx, dy = _direction(draw_below(stream, 4))
             state[at + F_DX] = dx
             state[at + F_DY] = dy

@@ -33,7 +33,7 @@ from sidle.ppcg.kernels.codes import (
     F_HEALTH_MAXIMUM,
     F_LAST_X,
     F_LAST_Y,
-    F_PULLED,
+    F_PULL_TICK,
     F_START,
     F_X,
     F_Y,
@@ -137,7 +137,7 @@ def give_birth(game, state, cells, work, kind, x, y, forced):
     state[at + F_HEALTH_MAXIMUM] = of_type(game, kind, T_HEALTH_MAXIMUM)
     state[at + F_AGE] = 0
     state[at + F_START] = -1
-    state[at + F_PULLED] = 0
+    state[at + F_PULL_TICK] = -1
     state[at + F_CELL] = -1
     for resource in range(game[D_RESOURCES]):
         state[amount_at(game, record, resource)] = 0

@@ -103,23 +103,30 @@ def note_touches(game, state, cells, work):
 
 @numba.njit(cache=True, nogil=True)
 def run_edge_rules(game, state, cells, work, stream):
-    """Run the rules of the edge on every sprite that is not wholly inside the level."""
+    """Run the rules of the edge on every sprite that is not wholly inside the level.
+
+    A killed avatar, which the rules of pairs still see, is left alone. A rule that brings forth
+    a sprite of the very type it is visiting ends its visit of that type.
+    """
     most_x, most_y = state[H_WIDTH] - TILE, state[H_HEIGHT] - TILE
     for rule in range(game[D_EDGE_RULES]):
-        for _ in range(of_rule(game, rule, R_REPEAT)):
-            for place in range(of_rule(game, rule, R_FIRST), of_rule(game, rule, R_FIRST_END)):
-                kind = game[place]
-                first = first_of(game, kind)
-                for record in range(first, first + state[HEADER + kind]):
-                    at = record_at(game, record)
-                    x, y = state[at + F_X], state[at + F_Y]
-                    if 0 <= x <= most_x and 0 <= y <= most_y:
-                        continue
-                    if not state[at + F_FLAGS] & DEAD:
-                        nobody = np.int64(-1)
-                        state[H_SCORE] += execute(
-                            game, state, cells, work, stream, rule, kind, record, nobody, nobody
-                        )
+        for place in range(of_rule(game, rule, R_FIRST), of_rule(game, rule, R_FIRST_END)):
+            kind = game[place]
+            count = np.int64(state[HEADER + kind])
+            first = first_of(game, kind)
+            for record in range(first, first + count):
+                at = record_at(game, record)
+                x, y = state[at + F_X], state[at + F_Y]
+                if 0 <= x <= most_x and 0 <= y <= most_y:
+                    continue
+                if state[at + F_FLAGS] & (DEAD | DISABLED):
+                    continue
+                nobody = np.int64(-1)
+                state[H_SCORE] += execute(
+                    game, state, cells, work, stream, rule, kind, record, nobody, nobody
+                )
+                if state[HEADER + kind] != count:
+                    break
 
 
 @numba.njit(cache=True, nogil=True)

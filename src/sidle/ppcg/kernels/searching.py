@@ -13,6 +13,7 @@ from sidle.ppcg.kernels.codes import (
     F_CLOCK,
     F_LAST_X,
     F_LAST_Y,
+    F_PULL_TICK,
     F_PULLED,
     FIELDS,
     H_OVER,
@@ -57,7 +58,7 @@ def hash_states(slots, image, states, cells, keys):
                 own = mixed(np.uint64(kind + 1))
                 at = record_at(game, record)
                 for field in range(FIELDS):
-                    if field in (F_LAST_X, F_LAST_Y, F_PULLED, F_CELL):
+                    if field in (F_LAST_X, F_LAST_Y, F_PULLED, F_PULL_TICK, F_CELL):
                         continue
                     value = np.int64(state[at + field])
                     if field == F_CLOCK:
