@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import pickle
 
 import pytest
 import torch
@@ -239,6 +240,15 @@ class Tied(nn.Module):
 
     def forward(self, x):
         return self.last(torch.relu(self.second(torch.relu(self.first(x)))))
+
+
+@pytest.mark.parametrize("travel", [copy.deepcopy, lambda mask: pickle.loads(pickle.dumps(mask))])
+def test_a_mask_can_be_copied_and_sent_to_another_process(travel):
+    mask = Mask({"a": torch.tensor([True, False])}, tied={"b": "a"})
+    there = travel(mask)
+    assert there == mask
+    assert dict(there.tied) == {"b": "a"}
+    assert there["a"].data_ptr() != mask["a"].data_ptr()
 
 
 def test_tied_weights_are_one_tensor_under_two_names(tmp_path):

@@ -18,6 +18,7 @@ References: [LMC] Frankle, Dziugaite, Roy, Carbin 2020, arXiv:1912.05671.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import multiprocessing
@@ -288,9 +289,9 @@ def instability(
     notes = duties.check(train_fn, initial, stop=stop, seed=seed) if check else ()
 
     training = _Training(train_fn, folder, settings)
-    jobs: dict[tuple[int, bool, int], Future[State]] = {}
+    jobs: dict[tuple[int, bool, int], Future[Any]] = {}
     n_jobs = copies * (len(ks) + (sum(k > 0 for k in ks) if schedule_reset else 0))
-    with _pool(workers) as pool, progress.bar("instability", n_jobs) as bar:
+    with _pool(training, workers) as pool, progress.bar("instability", n_jobs) as bar:
         state, at = initial, 0
         for k in ks:
             state, at = training(state, at, k, seeds["trunk"]["seed"], None), k
@@ -299,9 +300,9 @@ def instability(
                 for copy in range(copies):
                     own = seeds["copies"][copy]["seed"]
                     arguments = (begin, 0 if reset else k, stop, own, masks.get(k))
-                    jobs[k, reset, copy] = pool.submit(training, *arguments)
+                    jobs[k, reset, copy] = pool.submit(*arguments)
                     jobs[k, reset, copy].add_done_callback(lambda _: bar.advance())
-        trained = {key: training_function.weights(job.result()) for key, job in jobs.items()}
+        trained = {key: training_function.weights(pool.result(job)) for key, job in jobs.items()}
     pairs = []
     for k, reset in dict.fromkeys(key[:2] for key in trained):
         for first, second in itertools.combinations(range(copies), 2):
@@ -360,32 +361,79 @@ class _Training:
 
 
 class _Here:
-    """Does at once, in this process, what a pool would do later."""
+    """Trains at once, in this process."""
 
-    def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
+    def __init__(self, training: _Training) -> None:
+        self._training = training
+
+    def submit(self, *arguments: Any) -> Future[Any]:
         done: Future[Any] = Future()
-        done.set_result(function(*arguments))
+        done.set_result(self._training(*arguments))
         return done
+
+    def result(self, job: Future[Any]) -> State:
+        found: State = job.result()
+        return found
+
+
+class _Elsewhere:
+    """Trains in other processes.
+
+    States travel as plain pickles: multiprocessing's own keep a file open for every tensor, and
+    some hundreds are soon too many.
+    """
+
+    def __init__(self, pool: ProcessPoolExecutor) -> None:
+        self._pool = pool
+
+    def submit(self, *arguments: Any) -> Future[Any]:
+        return self._pool.submit(_train_in_worker, pickle.dumps(arguments))
+
+    def result(self, job: Future[Any]) -> State:
+        found: State = pickle.loads(job.result())
+        return found
 
 
 @contextmanager
-def _pool(workers: int) -> Iterator[_Here | ProcessPoolExecutor]:
+def _pool(training: _Training, workers: int) -> Iterator[_Here | _Elsewhere]:
     if workers == 1:
-        yield _Here()
+        yield _Here(training)
         return
     threads = max(1, provenance.usable_cores() // workers)
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _begin_worker, (threads,)) as pool:
+    begin = threads, pickle.dumps(training)
+    with ProcessPoolExecutor(workers, context, _begin_worker, begin) as pool:
         try:
-            yield pool
+            yield _Elsewhere(pool)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
-def _begin_worker(threads: int) -> None:
+_sent = b""  # what this worker process trains with; sent once, because it may hold the data
+
+
+def _begin_worker(threads: int, training: bytes) -> None:
+    global _sent
     progress.silence()
     torch.set_num_threads(threads)
+    _sent = training
+
+
+def _train_in_worker(arguments: bytes) -> bytes:
+    return pickle.dumps(_arrived(_sent)(*pickle.loads(arguments)))
+
+
+@functools.cache
+def _arrived(training: bytes) -> _Training:
+    try:
+        found: _Training = pickle.loads(training)
+    except (ImportError, AttributeError) as error:
+        raise ArgumentError(
+            f"instability: a worker process does not find the training function: {error}. Define "
+            "it in a module that can be imported by name, or use workers=1."
+        ) from error
+    return found
 
 
 def _seeds(seed: int, copies: int) -> dict[str, Any]:

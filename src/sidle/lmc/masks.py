@@ -13,6 +13,7 @@ References: [LMC] Frankle, Dziugaite, Roy, Carbin 2020, arXiv:1912.05671.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -163,6 +164,9 @@ class Mask(Mapping[str, Tensor]):
 
     def __hash__(self) -> int:
         return hash(self.digest())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return functools.partial(Mask, tied=dict(self.tied)), (self._kept,)
 
     def __repr__(self) -> str:
         return f"Mask({len(self)} parameters, {self.n_kept} of {self.n_weights} weights kept)"
