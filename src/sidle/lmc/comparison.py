@@ -65,7 +65,8 @@ class Comparison:
     """Two networks of one architecture, compared.
 
     Attributes:
-        l2_distance: Euclidean distance of their parameters (running statistics do not count).
+        l2_distance: Euclidean distance of their parameters; tied ones count once, running statistics not
+            at all.
         on: by name of the data; the first is what the others stand beside.
     """
 
@@ -119,7 +120,7 @@ def compare(
     settings["model"] = model
     check_settings(settings, "compare")
     first, second = states.alike((a, b), ("a", "b"), "compare")
-    names = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    names = {name for name, _ in model.named_parameters()}
     if missing := sorted(names - set(first)):
         raise ArgumentError(
             f"compare: the states lack '{missing[0]}' of {type(model).__name__}. Pass the model "
