@@ -65,8 +65,8 @@ class Comparison:
     """Two networks of one architecture, compared.
 
     Attributes:
-        l2_distance: Euclidean distance of their parameters; tied ones count once, running statistics not
-            at all.
+        l2_distance: Euclidean distance of their parameters (tied ones count once, running
+            statistics not at all).
         on: by name of the data; the first is what the others stand beside.
     """
 
