@@ -2,20 +2,13 @@
 
 from sidle.ppcg import agents, curriculum, playable
 agent = agents.train(playable.find("frogs"), curriculum.PPCG(), seed=0)
+agent.save("frogs-agent")
 """
 
-from sidle.ppcg.agents.agent import (
-    Agent,
-    Algorithm,
-    NetworkSettings,
-    Player,
-    RandomAgent,
-    check_plays,
-    load,
-    view_of,
-)
+from sidle.ppcg.agents.agent import Agent, Player, RandomAgent, check_plays, load
 from sidle.ppcg.agents.evaluation import Evaluation, evaluate_agent, generated_levels
-from sidle.ppcg.agents.training import TrainSettings, train
+from sidle.ppcg.agents.settings import Algorithm, NetworkSettings, TrainSettings
+from sidle.ppcg.agents.training import train
 
 __all__ = [
     "Agent",
@@ -30,5 +23,4 @@ __all__ = [
     "generated_levels",
     "load",
     "train",
-    "view_of",
 ]

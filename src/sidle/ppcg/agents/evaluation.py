@@ -20,7 +20,7 @@ from scipy import stats
 from sidle import seeding
 from sidle.errors import ArgumentError
 from sidle.evaluation.statistics import CONFIDENCE, Interval, t_interval
-from sidle.ppcg.agents.agent import Agent, Player, check_plays, view_of
+from sidle.ppcg.agents.agent import Agent, Player, check_plays
 from sidle.ppcg.engine import MOST_TICKS, Engine
 from sidle.ppcg.playable import Playable
 from sidle.ppcg.simulation import Win
@@ -110,13 +110,13 @@ def evaluate_agent(
         most_ticks=most_ticks,
     )
     engine.reset(list(levels))
-    view = view_of(player, playable.game, n, playable.shape)
     rng = seeding.numpy_generator(seeding.split(seed, "evaluation", "player"))
+    actions = np.zeros(n, np.int64)
     assert engine.planes is not None
-    while not engine.dones.all():
-        # What is over stays as it is; its actions are drawn all the same, so that what one level
-        # draws does not depend on how the others go.
-        engine.step(player.act(view.of(engine.planes), rng, greedy=greedy))
+    while len(playing := np.flatnonzero(~engine.dones)):
+        # What is over stays as it is, so nobody need look at it.
+        actions[playing] = player.act(engine.planes[playing], rng, greedy=greedy)
+        engine.step(actions)
     ended = engine.episodes()
     order = np.argsort(ended["slot"], kind="stable")
     scores = ended["score"][order]
