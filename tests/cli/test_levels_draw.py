@@ -58,6 +58,16 @@ def test_the_terminal_shows_characters(capsys):
     assert "\x1b" not in printed  # no colours into a file
 
 
+def test_levels_too_wide_for_gaps_are_shown_without(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "53")
+    assert run("frogs", "--hand-made") == 0  # 27 cells
+    printed = capsys.readouterr().out
+    assert games.load("frogs").levels[4].splitlines()[1] in printed
+    monkeypatch.setenv("COLUMNS", "54")
+    assert run("frogs", "--hand-made") == 0
+    assert " ".join(games.load("frogs").levels[4].splitlines()[1]) in capsys.readouterr().out
+
+
 def test_a_terminal_gets_colours(monkeypatch, capsys):
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLORTERM", "truecolor")

@@ -44,6 +44,28 @@ def test_a_game_compiles_without_warning_and_says_what_it_is(name):
     assert game.identifier == "".join(part.title() for part in name.split("_"))
 
 
+def test_levels_are_padded_with_walls_on_all_sides():
+    grid = games.pad("wAw\nw w", (5, 6))
+    rows = [bytes(row).decode() for row in grid]
+    assert rows == ["wwwwww", "wwAwww", "ww www", "wwwwww", "wwwwww"]
+    assert (games.pad(grid, (5, 6)) == grid).all()
+
+
+@pytest.mark.parametrize(
+    ("level", "message"),
+    [
+        ("", r"rows must have one length, got \[\]"),
+        ("www\nwA", r"rows must have one length, got \[3, 2\]"),
+        ("wAé", "characters must be ASCII, got 'wA"),
+        ("wwwwwA\nwwwwww", r"a level of shape \(2, 6\) does not fit into \(3, 5\)"),
+        ("A\nw\nw\nw", r"a level of shape \(4, 1\) does not fit into \(3, 5\)"),
+    ],
+)
+def test_what_cannot_be_padded_is_refused(level, message):
+    with pytest.raises(ArgumentError, match=message):
+        games.pad(level, (3, 5))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_hand_made_levels_load_and_use_what_the_mapping_names(name):
     game, rules = games.load(name), compiled(name)

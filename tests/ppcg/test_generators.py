@@ -292,6 +292,8 @@ def test_one_level_is_enough_and_difficulty_then_changes_nothing():
         (["ww\nww"], r"3 to 64 cells a side, got \(2, 2\)"),
         (["w" * 65 + "\n" + "w" * 65 + "\n" + "w" * 65], r"got \(3, 65\)"),
         (["wwww\nwAéw\nwwww"], "characters must be ASCII"),
+        ([""], r"3 to 64 cells a side, got \(0, 0\)"),
+        (["\n\n\n"], r"3 to 64 cells a side, got \(3, 0\)"),
     ],
 )
 def test_levels_that_cannot_be_learned_from_are_refused(levels, message):

@@ -92,14 +92,27 @@ def test_a_narrow_beam_says_that_it_left_states_out():
     assert (len(led.actions), led.complete) == (17, False)
 
 
+def test_large_levels_are_searched_as_the_crow_flies():
+    side = 60  # a table of all distances would have 13 million
+    rows = ["w" * side, *["w" + " " * (side - 2) + "w"] * (side - 2), "w" * side]
+    rows[40] = rows[40][:8] + "A" + rows[40][9:]
+    rows[20] = rows[20][:30] + "k" + rows[20][31:]
+    level = GAME.level(rows)
+    blind = search.solve(GAME, level, width=5, most_ticks=60)
+    led = search.solve(GAME, level, width=5, most_ticks=60, near=("key",))
+    assert blind.actions is None
+    assert led.actions is not None
+    assert 42 <= len(led.actions) <= 50
+
+
 def test_what_is_to_be_visited_first_comes_first():
     # The exit is nearer than the key, and closed without it.
     rules = vgdl.compile_game(games.load("zelda").rules, name="zelda")
     rows = ["w" * 20, "w+" + " " * 12 + "Ag" + "   w", "w" * 20]
     level = rules.level([row.ljust(20, "w") for row in rows])
-    outcome = search.solve(rules, level, width=5, near=("key", "exit"), most_ticks=40)
+    outcome = search.solve(rules, level, width=20, near=("key", "exit"), most_ticks=40)
     assert outcome.actions is not None
-    assert len(outcome.actions) <= 30
+    assert len(outcome.actions) <= 30  # 13 steps back, 14 forth, and what turning takes
 
 
 @pytest.mark.parametrize("name", ["frogs", "zelda"])

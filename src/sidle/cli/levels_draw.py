@@ -139,25 +139,28 @@ def _show(stage: Playable, drawn: list[_Drawn]) -> None:
     from rich.table import Table
 
     terminal = Console(markup=False, highlight=False)
-    width = max(2 * one.level.width for one in drawn)
+    width = max(one.level.width for one in drawn)
+    # A blank after each character makes cells about square; wide levels go without.
+    gap = " " if 2 * width <= terminal.width else ""
+    width *= 1 + len(gap)
     columns = max(1, (terminal.width + 2) // (width + 2))
     styles = _styles(stage)
     for begin in range(0, len(drawn), columns):
         grid = Table.grid(padding=(0, 1))
         part = drawn[begin : begin + columns]
-        grid.add_row(*(_coloured(one, styles) for one in part))
+        grid.add_row(*(_coloured(one, styles, gap) for one in part))
         terminal.print(grid)
         terminal.print()
 
 
-def _coloured(one: _Drawn, styles: dict[str, str]) -> Text:
-    """Return a level's characters with a blank after each, so that cells are about square."""
+def _coloured(one: _Drawn, styles: dict[str, str], gap: str) -> Text:
+    """Return a level's characters in colours, with a gap after each."""
     from rich.text import Text
 
     text = Text(f"{one.caption}\n", no_wrap=True)
     for row in one.level.rows:
         for character in row:
-            text.append(f"{character} ", styles[character])
+            text.append(character + gap, styles[character])
         text.append("\n")
     return text
 

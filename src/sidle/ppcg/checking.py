@@ -23,6 +23,8 @@ from sidle.ppcg.vgdl import Game, Level
 
 _MOST_EPISODES = 1000
 _MOST_TICKS = 300  # of a way to win that is searched for
+_WIDEST = 1000  # states that the search keeps a tick
+_MOST_KEPT = 1_000_000  # cells of all of them, about a gigabyte with what follows from them
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,11 @@ def _solve(
     made = []
     with progress.bar("searching", len(levels)) as bar:
         for level, report in zip(levels, reports, strict=True):
-            outcome = search.solve(game, level, seed=seed, near=goals, most_ticks=_MOST_TICKS)
+            cells = level.height * level.width
+            outcome = search.solve(
+                game, level, seed=seed, near=goals, most_ticks=_MOST_TICKS,
+                width=min(_WIDEST, max(1, _MOST_KEPT // cells)),
+            )  # fmt: skip
             length = None if outcome.actions is None else len(outcome.actions)
             made.append(replace(report, solution=length, complete=outcome.complete))
             bar.advance()

@@ -19,7 +19,6 @@ from sidle.ppcg.vgdl import Game, Level
 
 _SUFFIXES = (".vgdl", ".txt")
 _WALL = "w"
-_LONGEST_SIDE = 64  # of levels that others are generated after
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +154,8 @@ def _has_walls(levels: Sequence[Level]) -> bool:
 
 
 def _is_of_modest_size(level: Level) -> bool:
-    return min(level.height, level.width) >= 3 and max(level.height, level.width) <= _LONGEST_SIDE
+    sides = level.height, level.width
+    return min(sides) >= generators.SHORTEST_SIDE and max(sides) <= generators.LONGEST_SIDE
 
 
 def _padded(game: Game, levels: Sequence[Level], shape: tuple[int, int]) -> tuple[Level, ...]:

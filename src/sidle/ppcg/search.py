@@ -5,8 +5,9 @@
 States that differ in nothing but score are followed once; so are those that differ in the order
 in which sprites of a type were born, which rarely matters. Of more states than fit into the
 beam, those of the highest value go on: 50 for a point, minus 50 for each sprite that the avatar
-has still to visit, minus its walking distance to the nearest of those that come first. A fifth of
-the beam is drawn by chance, for what looks best may be a dead end.
+has still to visit, minus its distance to the nearest of those that come first: on foot, in levels
+of more than 2,500 cells as the crow flies. A fifth of the beam is drawn by chance, for what looks
+best may be a dead end.
 
 Chance is part of the state: a way found wins if the level is played with the same seed
 (slot 0, first episode), and need not with another.
@@ -31,6 +32,7 @@ from sidle.ppcg.vgdl import Game, Level
 
 _POINT = 50.0  # worth more steps than a usual level is wide
 _SHARE_BY_CHANCE = 0.2
+_MOST_CELLS = 2500  # of a level whose distances are kept, at most 50 MB of them
 # What makes the same state go on otherwise at another tick, or by chance.
 _RESTLESS = frozenset(
     {"SpawnPoint", "RandomMissile", "RandomNPC", "Chaser", "Bomber", "Spreader", "Flicker"}
@@ -94,7 +96,7 @@ def solve(
         observe=False,
     )  # fmt: skip
     engine.reset(level)
-    distances_CC = _walking_distances(engine)
+    distances_CC = _walking_distances(engine) if near else None
     seen: set[int] | None = None if _is_restless(game) else set(engine.keys([0]).tolist())
     kept = np.zeros(1, np.int64)
     steps: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = []  # parents and actions
@@ -165,7 +167,7 @@ def _chosen(
     engine: Engine,
     slots: npt.NDArray[np.int64],
     near: Sequence[str],
-    distances_CC: npt.NDArray[np.float64],
+    distances_CC: npt.NDArray[np.float64] | None,
     width: int,
     rng: np.random.Generator,
 ) -> npt.NDArray[np.int64]:
@@ -180,7 +182,7 @@ def _chosen(
 
 
 def _still_to_go(
-    engine: Engine, near: Sequence[str], distances_CC: npt.NDArray[np.float64]
+    engine: Engine, near: Sequence[str], distances_CC: npt.NDArray[np.float64] | None
 ) -> npt.NDArray[np.float64]:
     """Return of each slot `_POINT` for each of ``near``, and the distance to the next."""
     to_go, nearest = np.zeros(engine.n), np.zeros(engine.n)
@@ -194,8 +196,13 @@ def _still_to_go(
     for name in reversed(near):
         slots, cells = _slots_and_cells(engine, name)
         counts = np.bincount(slots, minlength=engine.n)
+        if distances_CC is None:
+            here, there = np.divmod(avatar[slots], engine.width), np.divmod(cells, engine.width)
+            steps = np.abs(np.subtract(here, there)).sum(axis=0)
+        else:
+            steps = distances_CC[avatar[slots], cells]
         distances = np.full(engine.n, farthest)
-        np.minimum.at(distances, slots, distances_CC[avatar[slots], cells])
+        np.minimum.at(distances, slots, steps)
         to_go += _POINT * counts
         nearest = np.where(counts > 0, distances, nearest)
     return to_go + nearest
@@ -211,9 +218,14 @@ def _slots_and_cells(
     return slots[inside], (y * engine.width + x)[inside]
 
 
-def _walking_distances(engine: Engine) -> npt.NDArray[np.float64]:
-    """Return the steps from cell to cell around the walls of slot 0, (C, C), inf if none lead."""
+def _walking_distances(engine: Engine) -> npt.NDArray[np.float64] | None:
+    """Return the steps from cell to cell around the walls of slot 0, (C, C), inf if none lead.
+
+    None for large levels: there, distances go straight through walls.
+    """
     n_cells = engine.height * engine.width
+    if n_cells > _MOST_CELLS:
+        return None
     free = np.ones(n_cells, bool)
     if "wall" in engine.game.subtypes:
         free[_slots_and_cells(engine, "wall")[1]] = False

@@ -124,16 +124,19 @@ def pad(level: str | NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.ui
         shape: (H, W), at least the level's own.
 
     Raises:
-        ArgumentError: the level has ragged rows or is larger than ``shape``.
+        ArgumentError: the level has ragged rows, other characters than ASCII, or is larger than
+            ``shape``.
     """
     if isinstance(level, str):
         rows = level.splitlines()
         if not rows or len({len(row) for row in rows}) > 1:
             raise ArgumentError(f"pad: rows must have one length, got {[*map(len, rows)]}.")
-        text = "".join(rows).encode("latin-1")
-        level = np.frombuffer(text, dtype=np.uint8).reshape(len(rows), -1)
+        if not level.isascii():
+            raise ArgumentError(f"pad: characters must be ASCII, got {ascii(level)[:60]}.")
+        text = "".join(rows).encode("ascii")
+        level = np.frombuffer(text, dtype=np.uint8).reshape(len(rows), len(rows[0]))
     top, left = ((outer - inner) // 2 for outer, inner in zip(shape, level.shape, strict=True))
-    if top < 0 or left < 0 or any(o < i for o, i in zip(shape, level.shape, strict=True)):
+    if top < 0 or left < 0:  # floored, so negative as soon as one cell is too many
         raise ArgumentError(f"pad: a level of shape {level.shape} does not fit into {shape}.")
     grid = np.full(shape, _WALL, dtype=np.uint8)
     grid[top : top + level.shape[0], left : left + level.shape[1]] = level

@@ -5,7 +5,7 @@ grid_HW = generators.find("zelda").generate(difficulty=0.7, seed=1)
 """
 
 from sidle.ppcg.generators.catalogue import CONSTRUCTIVE, find
-from sidle.ppcg.generators.general import from_levels
+from sidle.ppcg.generators.general import LONGEST_SIDE, SHORTEST_SIDE, from_levels
 from sidle.ppcg.generators.generator import Generator
 
-__all__ = ["CONSTRUCTIVE", "Generator", "find", "from_levels"]
+__all__ = ["CONSTRUCTIVE", "LONGEST_SIDE", "SHORTEST_SIDE", "Generator", "find", "from_levels"]

@@ -18,6 +18,9 @@ from sidle.errors import ArgumentError
 from sidle.ppcg.generators.generator import Generator, Grid
 from sidle.ppcg.generators.kernels import general as kernels
 
+SHORTEST_SIDE, LONGEST_SIDE = 3, kernels.LONGEST_SIDE
+"""Cells of a side of levels that others are generated after."""
+
 
 def from_levels(name: str, levels: Sequence[str | Grid]) -> Generator:
     """Return a generator of levels like ``levels``.
@@ -73,11 +76,11 @@ def to_grid(level: str | Grid, where: str) -> Grid:
             raise ArgumentError(f"{where}: all rows must have one length, got {[*map(len, rows)]}.")
         if not level.isascii():
             raise ArgumentError(f"{where}: characters must be ASCII, got {ascii(level)[:60]}.")
-        cells = np.array([list(row.encode("ascii")) for row in rows], dtype=np.uint8)
-        level = cells.reshape(len(rows), -1)
-    if level.ndim != 2 or not all(3 <= side <= kernels.LARGEST_SIDE for side in level.shape):
+        cells = np.frombuffer("".join(rows).encode("ascii"), dtype=np.uint8)
+        level = cells.reshape(len(rows), len(rows[0]) if rows else 0)
+    if level.ndim != 2 or not all(SHORTEST_SIDE <= n <= LONGEST_SIDE for n in level.shape):
         raise ArgumentError(
-            f"{where}: expected 3 to {kernels.LARGEST_SIDE} cells a side, got {level.shape}."
+            f"{where}: expected {SHORTEST_SIDE} to {LONGEST_SIDE} cells a side, got {level.shape}."
         )
     return level
 

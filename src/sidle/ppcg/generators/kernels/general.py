@@ -13,7 +13,7 @@ import numpy as np
 
 from sidle.ppcg.generators.kernels import grids, streams
 
-LARGEST_SIDE = 64  # columns are bits of one word
+LONGEST_SIDE = 64  # columns are bits of one word
 WALL, EMPTY = np.frombuffer(b"w ", dtype=np.uint8)
 _0, _1 = np.uint64(0), np.uint64(1)
 
