@@ -102,6 +102,8 @@ class PrioritizedReplay(Curriculum):
         """Put levels into the store, give the places of the least useful to new ones, weigh all."""
         if len(store.bank) == 0:
             if self.levels is None:
+                # Scores of a store before this one are of other levels.
+                self._scores_M[:], self._played_M[:] = np.nan, 0
                 store.generate(self._draw_bins(store, len(self._scores_M)))
             else:
                 store.add(self.levels)

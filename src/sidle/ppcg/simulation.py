@@ -32,6 +32,7 @@ ENDED = np.dtype([*EPISODE.descr, ("truncated", np.bool_)])
 """An episode that ended, as `engine.EPISODE`, and whether it was cut off."""
 
 _NONE_ENDED = np.zeros(0, ENDED)
+_NONE_FINISHED = np.zeros(0, EPISODE)
 _NOT_A_NUMBER = -1  # of a level that was placed by hand
 
 
@@ -45,7 +46,7 @@ class Simulation:
         seed: names all chance.
         autoreset: when a finished level is replaced, see `Engine`.
         rewards: ``score``: the change of score; ``sign``: its sign, -1, 0 or 1; ``outcome``: at
-            the end of an episode 1 if it was won and -1 if it was lost, else 0.
+            the end of an episode 1 if it was won and -1 if it was lost, 0 if it was cut off.
         win: ``rules``: won as the rules say; ``score``: with the score that published code counts
             as a win, whatever the rules say. Neither changes when an episode ends.
         max_episode_steps: ticks after which an episode is cut off; None leaves the game's 2,000,
@@ -107,7 +108,8 @@ class Simulation:
         self.difficulties = np.full(n, np.nan)
         self.ended = _NONE_ENDED
         self._pending = np.zeros(n, np.bool_)  # ended in the last step, replaced in the next
-        self._is_begun = False
+        self._is_over = np.zeros(n, np.bool_)  # ended, and nothing replaces it (disabled)
+        self._won_before = np.zeros(n, np.bool_)  # ... and whether it was won
         self._begin_anew(seed)
 
     # What happens.
@@ -162,6 +164,9 @@ class Simulation:
             raise ArgumentError("reset: give a level or a difficulty, not both.")
         if seed is not None:
             self._begin_anew(seed)
+        if self.autoreset != "disabled" or (level is None and difficulty is None):
+            # What is placed now is followed by levels of the curriculum.
+            self._arrange()
         if level is not None:
             found, number = self._level(level)
             self.engine.reset([found] * len(where), slots=where)
@@ -169,15 +174,12 @@ class Simulation:
         elif difficulty is not None:
             self._reset_generated(where, difficulty)
         else:
-            self._arrange()
             self.engine.reset(slots=where)
             self._name_levels(where)
             self.store.begun += len(where)
         self.curriculum.begin(self.n, None if slots is None else where, clock=self.clock)
-        self._is_begun = self._is_begun or slots is None
-        self._pending[where] = False
         self.ended = _NONE_ENDED
-        for flags in (self.terminated, self.truncated, self.won):
+        for flags in (self._pending, self._is_over, self.terminated, self.truncated, self.won):
             flags[where] = False
 
     def step(self, actions: npt.ArrayLike) -> None:
@@ -189,26 +191,27 @@ class Simulation:
         engine = self.engine
         engine.step(actions)
         self.clock += 1
-        dones = engine.dones
-        np.copyto(self.terminated, dones)
+        np.copyto(self.terminated, engine.dones)
         np.copyto(self.rewards, engine.rewards)
         np.copyto(self.won, engine.wins)
-        cut_off = None
+        finished = engine.episodes() if self.terminated.any() else _NONE_FINISHED
         if self.autoreset == "next_step" and self._pending.any():
-            self._replace_pending()
-        if self.max_episode_steps is not None:
-            cut_off = self._cut_off()
-        if cut_off is not None or dones.any():
-            self._settle(cut_off)
-        else:
-            self.ended = _NONE_ENDED
+            finished = self._replace_pending(finished)
+        cut_off = None if self.max_episode_steps is None else self._cut_off()
+        if self.autoreset == "disabled" and self._is_over.any():
+            finished = finished[~self._is_over[finished["slot"]]]
+            cut_off = None if cut_off is None else cut_off[~self._is_over[cut_off]]
+            self.won[self._is_over] = self._won_before[self._is_over]
+        self.ended = _NONE_ENDED
+        if cut_off is not None or len(finished):
+            self._settle(finished, cut_off)
         if self.reward_kind == "sign":
             np.sign(self.rewards, out=self.rewards)
         elif self.reward_kind == "outcome":
-            over = self.terminated | self.truncated
-            np.copyto(self.rewards, np.where(self.won, 1.0, np.where(over, -1.0, 0.0)))
-            if self.autoreset == "disabled":
-                self.rewards[self._heard_before] = 0.0
+            self.rewards[:] = 0.0
+            ended = self.ended
+            paid = np.where(ended["won"], 1.0, np.where(ended["truncated"], 0.0, -1.0))
+            self.rewards[ended["slot"]] = paid
 
     # State.
 
@@ -228,6 +231,8 @@ class Simulation:
             "ids": self.ids.copy(),
             "difficulties": self.difficulties.copy(),
             "pending": self._pending.copy(),
+            "is_over": self._is_over.copy(),
+            "won_before": self._won_before.copy(),
             "arranged": self._arranged,
             "generated": self._n_generated,
             "store": self.store.state_dict(),
@@ -273,9 +278,10 @@ class Simulation:
         self.ids = np.array(state_dict["ids"], np.int64)
         self.difficulties = np.array(state_dict["difficulties"], np.float64)
         self._pending = np.array(state_dict["pending"], np.bool_)
+        self._is_over = np.array(state_dict["is_over"], np.bool_)
+        self._won_before = np.array(state_dict["won_before"], np.bool_)
         self._arranged = int(state_dict["arranged"])
         self._n_generated = int(state_dict["generated"])
-        self._is_begun = True
 
     # Inside.
 
@@ -285,7 +291,6 @@ class Simulation:
         self._weights = np.zeros(0)
         self._arranged = -1  # version of the curriculum that the weights are of
         self._n_generated = 0
-        self._heard_before = np.zeros(self.n, np.bool_)
 
     def _new_engine(self, seed: int) -> Engine:
         height, width = self.playable.shape
@@ -309,19 +314,26 @@ class Simulation:
         self.engine.weigh_levels(self._weights)
         self._arranged = self.curriculum.version
 
-    def _replace_pending(self) -> None:
-        """Begin new episodes where some ended in the step before; the engine began most of them."""
+    def _replace_pending(self, finished: npt.NDArray[np.void]) -> npt.NDArray[np.void]:
+        """Begin new episodes where some ended in the step before; the engine began most of them.
+
+        Returns:
+            The finished episodes, without those that were over already.
+        """
         pending = np.flatnonzero(self._pending)
-        # It knows nothing of those that were cut off, and played on.
+        # The engine knows nothing of those that were cut off, and played them on.
         played_on = pending[self.engine.ticks[pending] >= 0]
+        began = pending[self.engine.ticks[pending] < 0]
+        np.add.at(self.store.bank.uses, self.engine.levels[began], 1)
         if len(played_on):
-            self.engine.episodes()
             self.engine.reset(slots=played_on)
+        finished = finished[~self._pending[finished["slot"]]]
         for flags in (self.terminated, self.won):
             flags[pending] = False
         self.rewards[pending] = 0.0
         self._name_levels(pending)
         self._pending[pending] = False
+        return finished
 
     def _cut_off(self) -> npt.NDArray[np.int64] | None:
         """Return the slots whose episodes are cut off now, None if there are none."""
@@ -332,13 +344,11 @@ class Simulation:
             return None
         return np.flatnonzero(self.truncated)
 
-    def _settle(self, cut_off: npt.NDArray[np.int64] | None) -> None:
+    def _settle(
+        self, finished: npt.NDArray[np.void], cut_off: npt.NDArray[np.int64] | None
+    ) -> None:
         """Note what ended, tell the curriculum, prepare what comes next."""
-        finished = self.engine.episodes()
         n_finished = len(finished)
-        if self.autoreset == "disabled":
-            self._heard_before[:] = self.terminated
-            self._heard_before[finished["slot"]] = False
         ended = np.zeros(n_finished + (0 if cut_off is None else len(cut_off)), ENDED)
         for name in ("slot", "level", "won", "score", "length"):
             ended[name][:n_finished] = finished[name]
@@ -361,7 +371,10 @@ class Simulation:
             self._name_levels(slots)
         elif self.autoreset == "next_step":
             self._pending[slots] = True
-        self.store.begun += len(ended)
+        else:
+            self._is_over[slots], self._won_before[slots] = True, ended["won"]
+        if self.autoreset != "disabled":
+            self.store.begun += len(ended)
         self._tell(ended)
         self._arrange()
 

@@ -4,10 +4,10 @@
     observations, infos = envs.reset(seed=0)
     observations, rewards, terminations, truncations, infos = envs.step(actions)
 
-Infos hold arrays (N,) of the episodes under way: ``score``, ``level`` (seed of a generated level,
-number of one made by hand, -1 of any other), ``difficulty`` (NaN where there is none), ``win``
-(whether the episode that ended in this step was won). Where episodes ended and were replaced in
-the same step, ``final_obs`` and ``final_info`` hold what they ended with, as Gymnasium defines it.
+Infos hold arrays (N,) of the episodes whose observations are returned: ``score``, ``level`` (seed
+of a generated level, number of one made by hand, -1 of any other), ``difficulty`` (NaN where there
+is none), ``win`` (whether it is won). Where episodes ended and were replaced in the same step,
+``final_obs`` and ``final_info`` hold what they ended with, as Gymnasium defines it.
 
 Letters: N = levels side by side, C = planes, H, W = rows and columns.
 """
@@ -57,7 +57,7 @@ class VectorEnvironment(VectorEnv[Planes, npt.NDArray[np.int64], npt.NDArray[Any
         curriculum: which levels come next, instead of the two above.
         ego_window: side of a window around the avatar, odd; by default all is seen.
         rewards: ``score``: the change of score; ``sign``: its sign; ``outcome``: 1 for a win and
-            -1 for a loss at the end.
+            -1 for a loss at the end (0 where an episode is cut off).
         win: ``rules``, or ``score``: with the score that published code counts as a win.
         max_episode_steps: ticks after which an episode is cut off (truncated); by default never,
             as games end by their rules at the latest after 2,000 ticks.
@@ -247,7 +247,8 @@ class VectorEnvironment(VectorEnv[Planes, npt.NDArray[np.int64], npt.NDArray[Any
             "_level": everywhere.copy(),
             "difficulty": simulation.difficulties.copy(),
             "_difficulty": everywhere.copy(),
-            "win": simulation.won.copy(),
+            # Replaced in the same step, a level is a new one.
+            "win": simulation.won & (simulation.autoreset != "same_step"),
             "_win": everywhere.copy(),
         }
 
