@@ -49,7 +49,7 @@ class Settings:
     """Also train copies from k for T steps as if from step 0."""
     easy_rewinds: tuple[float, ...] = (0.0,)
     """Steps that easy tickets are rewound to, as shares of training."""
-    rewinds: tuple[float, ...] = (0.0, 0.02, 0.05)
+    rewinds: tuple[float, ...] = (0.0, 0.1)
     """Steps that hard tickets are rewound to."""
     learning_rate_rewinds: tuple[float, ...] = ()
     """Steps that the learning rate alone is rewound to, the weights staying as trained."""
@@ -64,7 +64,9 @@ class Settings:
     train_images: int = 10_000
     """Images to train on, at most; 0 takes all."""
     path_images: int = 2000
-    """Test images, and as many training images, to measure paths on; 0 takes all test images."""
+    """Test images to measure paths on, at most; 0 takes all."""
+    path_train_images: int = 1000
+    """Training images to measure paths on, at most; 0 takes all."""
     points: int = 30
     """Points of a path."""
     device: str = "cpu"
@@ -107,11 +109,9 @@ class Settings:
                 f"control_rounds: expected rounds from 1 to {self.rounds}, got "
                 f"{list(self.control_rounds)}."
             )
-        if self.train_images < 0 or self.path_images < 0 or self.path_images == 1:
-            raise ArgumentError(
-                "train_images and path_images: expected 0 (all) or at least 2, got "
-                f"{self.train_images} and {self.path_images}."
-            )
+        for name in ("train_images", "path_images", "path_train_images"):
+            if (images := getattr(self, name)) < 0 or images == 1:
+                raise ArgumentError(f"{name}: expected 0 (all) or at least 2, got {images}.")
 
 
 _PAPER_SHARES = (0.0, 0.0003, 0.001, 0.003, 0.01, 0.015, 0.03, 0.1, 0.2, 0.5)
@@ -131,6 +131,7 @@ _FULL = Settings(
     control_rounds=(4, 8, 12, 16),
     train_images=0,
     path_images=0,
+    path_train_images=10_000,
 )
 PRESETS = {
     "quick": Settings(
@@ -144,6 +145,8 @@ PRESETS = {
         controls=("random",),
         train_images=0,
         path_images=0,
+        path_train_images=450,
+        points=15,
     ),
     "standard": Settings(),
     "full": _FULL,
@@ -186,7 +189,7 @@ def _of_task(settings: Settings, name: str, data: str, seed: int) -> list[Cell]:
         "name": name,
         "group": "easy" if easy else "hard",
         "task": dataclasses.asdict(task) | {"drops": list(task.drops)},
-        **_part(settings, "copies", "train_images", "path_images", "points", "device"),
+        **_part(settings, *_COMMON),
     }
     shares = settings.easy_shares if easy else settings.shares
     part = {"shares": list(shares), **_part(settings, "schedule_reset")}
@@ -209,6 +212,9 @@ def _of_task(settings: Settings, name: str, data: str, seed: int) -> list[Cell]:
         label = f"{name}-{words}-at-{share:g}-seed{seed}"
         found.append(Cell(label, {"kind": "tickets", **common, **part}, seed, data))
     return found
+
+
+_COMMON = ("copies", "train_images", "path_images", "path_train_images", "points", "device")
 
 
 def _part(settings: Settings, *names: str) -> dict[str, Any]:

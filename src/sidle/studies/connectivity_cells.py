@@ -34,7 +34,7 @@ from sidle.studies.connectivity_tasks import Split, Task, Training
 from sidle.studies.study import Cell
 
 BATCH_SIZE = 500  # images measured at once: a few more would leave the cache
-CALIBRATION = 1000  # training images that BatchNorm statistics are estimated from
+CALIBRATION = 500  # training images that BatchNorm statistics are estimated from
 SNIP_IMAGES = 1000  # training images that sensitivities are taken on
 
 
@@ -233,9 +233,8 @@ def _task(settings: Mapping[str, Any]) -> Task:
 
 
 def _split(settings: Mapping[str, Any]) -> Split:
-    return tasks.split(
-        settings["task"]["dataset"], settings["train_images"], settings["path_images"]
-    )
+    names = ("train_images", "path_images", "path_train_images")
+    return tasks.split(settings["task"]["dataset"], *(settings[name] for name in names))
 
 
 def _named(cell: Cell) -> dict[str, Any]:

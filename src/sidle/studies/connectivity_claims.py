@@ -84,14 +84,20 @@ def tickets(records: Sequence[Record], group: str = "hard") -> dict[int, list[Ti
         cells = [r for r in select(task, kind="tickets") if r.cell.seed == seed]
         whole = [r for r in cells if r["rewind"] == "weights"]
         full = _mean(row["error"] for r in whole for row in r["rows"] if row["name"] == "dense")
-        at = {entry["share"]: entry for entry in dense.get(seed, [])}
+        at = {entry["k"]: entry for entry in dense.get(seed, [])}
         found[seed] = [
-            _ticket(record, row if row["name"] != "dense" else at.get(record["share"], {}) | row)
+            _ticket(record, row if row["name"] != "dense" else at.get(_step(record), {}) | row)
             for record in cells
             for row in record["rows"]
         ]
         found[seed] = [_with_gap(one, full) for one in found[seed]]
     return found
+
+
+def _step(record: Record) -> int:
+    """Return the step that the tickets of a cell are rewound to."""
+    steps: int = round(record["share"] * record["task"]["steps"])
+    return steps
 
 
 def _ticket(record: Record, row: Mapping[str, Any]) -> Ticket:
@@ -305,7 +311,7 @@ def link(records: Sequence[Record], fixed: str) -> Effect:
         correlations = [
             spearman([one.instability for one in group], [one.gap for one in group])
             for group in groups
-            if len(group) > 2
+            if len(group) > 1
         ]
         return _mean(correlations) if correlations else None
 

@@ -80,9 +80,9 @@ _RESNET = functools.partial(
 _VGG = functools.partial(
     Task, "vgg", optimizer="sgd", learning_rate=0.1, weight_decay=1e-4, depth=8, width=8
 )
-# For a processor: a fortieth of the paper's steps. Twice its learning rate in batches of half the
+# For a processor: a fiftieth of the paper's steps. Twice its learning rate in batches of half the
 # size make as much noise in them as it takes for the copies of a small network to part.
-_SMALL: dict[str, Any] = {"steps": 1500, "batch_size": 64, "drops": (750, 1125), "augment": True}
+_SMALL: dict[str, Any] = {"steps": 1250, "batch_size": 64, "drops": (625, 938), "augment": True}
 _SMALL_RESNET = functools.partial(
     _RESNET, **_SMALL | {"learning_rate": 0.2, "width": 12, "stem_stride": 2}
 )
@@ -161,14 +161,14 @@ class Split:
     path_test: tuple[Tensor, Tensor]
 
 
-def split(dataset: str, n_train: int, n_path: int) -> Split:
+def split(dataset: str, n_train: int, n_path: int, n_path_train: int) -> Split:
     """Return the first ``n_train`` images of a fixed random order, and all test images.
 
     Args:
         dataset: name of the images.
         n_train: how many to train on, at most; 0 takes all.
-        n_path: how many of each to measure paths on, at most; 0 takes all test images and as
-            many training images.
+        n_path: how many test images to measure paths on, at most; 0 takes all.
+        n_path_train: how many training images to measure paths on, at most; 0 takes all.
     """
     train, test = _load(dataset)
     generator = seeding.numpy_generator(seeding.split(0, "images", dataset))
@@ -178,13 +178,14 @@ def split(dataset: str, n_train: int, n_path: int) -> Split:
 
     def tensors(part: images.Images, chosen: Any) -> tuple[Tensor, Tensor]:
         pixels_NHWC = (part.pixels[chosen].astype(np.float32) - mean) / deviation
-        x_NCHW = torch.from_numpy(pixels_NHWC).permute(0, 3, 1, 2).contiguous()
+        # The channels stay innermost in memory: convolutions are faster on that.
+        x_NCHW = torch.from_numpy(pixels_NHWC).permute(0, 3, 1, 2)
         return x_NCHW, torch.from_numpy(part.labels[chosen])
 
-    train_xy, test_xy = tensors(train, rows), tensors(test, test_rows)
-    n = n_path or len(test_rows)
-    first = [tuple(tensor[:n] for tensor in pair) for pair in (train_xy, test_xy)]
-    return Split(train_xy, test_xy, (first[0][0], first[0][1]), (first[1][0], first[1][1]))
+    x, y = tensors(train, rows)
+    test_x, test_y = tensors(test, test_rows)
+    n, m = n_path_train or len(y), n_path or len(test_y)
+    return Split((x, y), (test_x, test_y), (x[:n], y[:n]), (test_x[:m], test_y[:m]))
 
 
 def _moments(pixels_NHWC: Any) -> tuple[Any, Any]:
@@ -278,7 +279,12 @@ def _optimizer(task: Task, model: nn.Module) -> torch.optim.Optimizer:
 
 
 def augmented(x_BCHW: Tensor, generator: torch.Generator) -> Tensor:
-    """Mirror each image with probability 1/2 and move it by up to `SHIFT` pixels [RESNET]."""
+    """Mirror each image with probability 1/2 and move it by up to `SHIFT` pixels [RESNET].
+
+    Args:
+        x_BCHW: images; what they are moved away from becomes 0.
+        generator: draws for each image.
+    """
     B, C, H, W = x_BCHW.shape
     mirrored_B = torch.rand(B, generator=generator) < 0.5
     row_B, column_B = torch.randint(2 * SHIFT + 1, (2, B), generator=generator)
@@ -286,10 +292,10 @@ def augmented(x_BCHW: Tensor, generator: torch.Generator) -> Tensor:
     columns_BW = column_B[:, None] + torch.where(
         mirrored_B[:, None], torch.arange(W - 1, -1, -1), torch.arange(W)
     )
-    padded = F.pad(x_BCHW, (SHIFT,) * 4)
-    return padded[
-        torch.arange(B)[:, None, None, None],
-        torch.arange(C)[None, :, None, None],
-        rows_BH[:, None, :, None],
-        columns_BW[:, None, None, :],
-    ]
+    padded_BHWC = F.pad(x_BCHW.permute(0, 2, 3, 1), (0, 0) + (SHIFT,) * 4)
+    _, height, width, _ = padded_BHWC.shape
+    image_B = torch.arange(B)[:, None, None]
+    place_BHW = (image_B * height + rows_BH[:, :, None]) * width + columns_BW[:, None, :]
+    # Pixel by pixel: a third of the time that indexing channels and rows apart takes.
+    chosen = padded_BHWC.reshape(-1, C).index_select(0, place_BHW.flatten())
+    return chosen.view(B, H, W, C).permute(0, 3, 1, 2)
