@@ -135,14 +135,18 @@ def supervised(
         the loss is NaN or infinite, and ShapeError if it is no scalar.
     """
 
+    modules = list(module.modules())
+
     def step(batch: Any) -> Metrics:
-        module.train()
+        # Asking is a tenth of the work of telling; evaluation may have changed some of them.
+        if not all(one.training for one in modules):
+            module.train()
         optimizer.zero_grad(set_to_none=True)
         value = loss(module, batch)
         if value.ndim != 0:
             raise ShapeError(f"supervised: the loss must be a scalar, got {tuple(value.shape)}.")
-        if not torch.isfinite(value):
-            raise NonFiniteError(f"the loss is {value.item()}; nothing was updated.")
+        if not math.isfinite(found := value.item()):
+            raise NonFiniteError(f"the loss is {found}; nothing was updated.")
         value.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         if scheduler is not None:
@@ -297,21 +301,19 @@ def _guarded_updates(state: Mapping[str, Restorable]) -> Iterator[None]:
     }
 
     def refuse(optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        with_gradient = [
-            parameter
-            for group in optimizer.param_groups
-            for parameter in group["params"]
-            if parameter.grad is not None
-        ]
-        gradients = [
-            gradient.coalesce().values() if gradient.is_sparse else gradient
-            for gradient in (parameter.grad for parameter in with_gradient)
-            if gradient is not None
-        ]
-        # One fused norm first: it is finite whenever no gradient needs a closer look.
-        if not gradients or torch.isfinite(nn.utils.get_total_norm(gradients)):
+        gradients: list[tuple[nn.Parameter, Tensor]] = []
+        sums: dict[torch.device, list[Tensor]] = {}
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                if (gradient := parameter.grad) is not None:
+                    if gradient.is_sparse:
+                        gradient = gradient.coalesce().values()
+                    gradients.append((parameter, gradient))
+                    sums.setdefault(gradient.device, []).append(gradient.sum().float())
+        # NaN and infinity reach a sum. One that overflows gets a closer look below.
+        if all(math.isfinite(torch.stack(some).sum().item()) for some in sums.values()):
             return
-        for parameter, gradient in zip(with_gradient, gradients, strict=True):
+        for parameter, gradient in gradients:
             if not torch.isfinite(gradient).all():
                 name = names.get(parameter, f"a parameter of shape {tuple(parameter.shape)}")
                 raise NonFiniteError(f"the gradient of {name} is not finite; it was not applied.")
