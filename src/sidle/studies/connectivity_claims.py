@@ -293,17 +293,12 @@ def link(records: Sequence[Record], fixed: str) -> Effect:
 
     Args:
         records: of the study.
-        fixed: "share": over sparsity, the dense network among them, mean over k; or "round": over
-            k, mean over rounds.
+        fixed: "share": over sparsity, mean over k; or "round": over k, mean over rounds. The dense
+            network is no subnetwork: it can have no gap, however unstable it is.
     """
 
     def value(some: list[Ticket]) -> float | None:
-        wanted = ("dense", "ticket") if fixed == "share" else ("ticket",)
-        chosen = [
-            one
-            for one in some
-            if one.name in wanted and one.rewind == "weights" and math.isfinite(one.instability)
-        ]
+        chosen = winning(some)
         groups = [
             [one for one in chosen if getattr(one, fixed) == place]
             for place in dict.fromkeys(getattr(one, fixed) for one in chosen)

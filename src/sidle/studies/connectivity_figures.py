@@ -14,7 +14,9 @@ from sidle.report import figures as draw
 from sidle.studies.connectivity_claims import MATCHING, STABLE, Ticket, curves, tickets, winning
 from sidle.studies.study import Figure, Record, select
 
-_SHARE = "step k at which copies are made, as a share of training"
+_SHARE = "step k at which copies are made, in % of training"
+_SHORT = "step k, in % of training"
+_PERCENT = "~%"  # no digits that say nothing: 1.5%, 20%
 _NETWORKS = {"lenet": "LeNet-300-100", "resnet": "ResNet", "vgg": "VGG"}
 _DATASETS = {
     "digits": "digits", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10", "mnist": "MNIST",
@@ -66,6 +68,16 @@ def _title(record: Record) -> str:
     return words + schedule + (" (low rate)" if task["learning_rate"] == 0.01 else "")
 
 
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
+
+
+def _from_0(plotly: dict[str, Any]) -> dict[str, Any]:
+    """Return the figure with 0 on its vertical axis, so that heights can be compared."""
+    plotly["layout"]["yaxis"]["rangemode"] = "tozero"
+    return plotly
+
+
 def _over_seeds(rows: Iterable[Iterable[float]]) -> tuple[list[float], list[float], list[float]]:
     """Return mean, low and high of each column; a row is a seed."""
     intervals = [t_interval(column) for column in zip(*rows, strict=True)]
@@ -102,17 +114,32 @@ def _curve_figure(name: str, title: str, dense: Mapping[int, list[dict[str, Any]
         "Instability: how far the error rises on the line between two copies that were made at "
         "step k and trained to the end in different orders of the data. Below 2 % the paper calls "
         "a network stable.",
-        draw.figure(traces, _SHARE, "instability", y_format=".0%"),
+        _from_0(draw.figure(traces, _SHARE, "instability", x_format=_PERCENT, y_format=_PERCENT)),
     )
 
 
 def _loss_figure(name: str, title: str, dense: Mapping[int, list[dict[str, Any]]]) -> Figure:
+    left = _from_0(_against_k(_line(dense, "instability", "error", 0), "error barrier", _PERCENT))
+    right = _from_0(_against_k(_line(dense, "loss_instability", "loss", 1), "loss barrier (nats)"))
+    beside = [trace | {"xaxis": "x2", "yaxis": "y2"} for trace in right["data"]]
+    axes, other = left["layout"], right["layout"]
+    layout = {
+        "xaxis": axes["xaxis"] | {"domain": [0.0, 0.45]},
+        "yaxis": axes["yaxis"],
+        "xaxis2": other["xaxis"] | {"domain": [0.55, 1.0], "anchor": "y2"},
+        "yaxis2": other["yaxis"] | {"anchor": "x2"},
+        "showlegend": True,
+    }
     return Figure(
         f"loss-{name}",
-        f"The same in loss: {title}",
-        "Rise of the test loss in place of the test error, between the same copies.",
-        draw.figure(_line(dense, "loss_instability", "loss", 0), _SHARE, "loss barrier (nats)"),
+        f"Loss beside error: {title}",
+        "How far the test error (left) and the test loss (right) rise between the same copies.",
+        {"data": left["data"] + beside, "layout": layout},
     )
+
+
+def _against_k(traces: list[draw.Trace], y_title: str, y_format: str = "") -> dict[str, Any]:
+    return draw.figure(traces, _SHORT, y_title, x_format=_PERCENT, y_format=y_format)
 
 
 def _paths_figure(name: str, title: str, dense: Mapping[int, list[dict[str, Any]]]) -> Figure:
@@ -121,13 +148,13 @@ def _paths_figure(name: str, title: str, dense: Mapping[int, list[dict[str, Any]
     for index, entry in enumerate(curve):
         rows = [other[index]["path"] for other in dense.values()]
         places = [i / (len(rows[0]) - 1) for i in range(len(rows[0]))]
-        label = f"k at {entry['share']:.3g} of training"
+        label = f"k at {_percent(entry['share'])} of training"
         traces += draw.line_with_band(places, *_over_seeds(rows), label, index)
     return Figure(
         f"paths-{name}",
         f"From one copy to the other: {title}",
         "Test error along the straight line between two copies, by the step k they were made at.",
-        draw.figure(traces, "place on the line", "test error", y_format=".0%"),
+        draw.figure(traces, "place on the line", "test error", y_format=_PERCENT),
     )
 
 
@@ -142,7 +169,11 @@ def _measures_figure(name: str, title: str, dense: Mapping[int, list[dict[str, A
         f"Other measures of distance: {title}",
         "Two copies label many images differently long after the line between them is flat. The "
         f"Euclidean distance of their weights, in order of k: {spelled}.",
-        draw.figure(traces, _SHARE, "share of test images", y_format=".0%"),
+        _from_0(
+            draw.figure(
+                traces, _SHARE, "share of test images", x_format=_PERCENT, y_format=_PERCENT
+            )
+        ),
     )
 
 
@@ -160,7 +191,7 @@ def _reset_figure(
         f"Further on, or fewer steps left? {title}",
         "Copies that begin with the weights of step k, but are trained for all T steps with the "
         "schedule of step 0: where they are stable too, it is not for want of steps.",
-        draw.figure(traces, _SHARE, "instability", y_format=".0%"),
+        _from_0(draw.figure(traces, _SHARE, "instability", x_format=_PERCENT, y_format=_PERCENT)),
     )
 
 
@@ -210,7 +241,7 @@ def _sparsity_figure(
         at = [one.density for one in rows[0]]
         densities += at
         rewound = "" if rewind == "weights" else ", learning rate only"
-        label = f"rewound to {share:.3g} of training{rewound}"
+        label = f"rewound to {_percent(share)} of training{rewound}"
         traces += draw.line_with_band(at, *points, label, index)
     ends = [min(densities), max(densities)]
     traces += draw.reference_line(ends, [limit] * 2, limit_name)
@@ -218,7 +249,9 @@ def _sparsity_figure(
         f"{what}-by-sparsity-{name}",
         f"{words}: {title}",
         caption,
-        draw.figure(traces, "weights kept", y_title, x_log=True, x_format=".0%", y_format=".1%"),
+        draw.figure(
+            traces, "weights kept", y_title, x_log=True, x_format=_PERCENT, y_format=_PERCENT
+        ),
     )
 
 
@@ -232,11 +265,11 @@ def _link_figure(name: str, title: str, sparse: Mapping[int, Sequence[Ticket]]) 
             {
                 "type": "scatter",
                 "mode": "markers",
-                "name": f"rewound to {share:.3g} of training",
+                "name": f"rewound to {_percent(share)} of training",
                 "x": [one.instability for one in chosen],
                 "y": [one.gap for one in chosen],
                 "marker": {"color": draw.PALETTE[index % len(draw.PALETTE)], "size": 8},
-                "text": [f"{one.density:.1%} of the weights" for one in chosen],
+                "text": [f"{_percent(one.density)} of the weights" for one in chosen],
             }
         )
     ends = [min(one.gap for one in every), max(one.gap for one in every)]
@@ -248,7 +281,7 @@ def _link_figure(name: str, title: str, sparse: Mapping[int, Sequence[Ticket]]) 
         "improve with k; points of one colour share their k and differ in sparsity.",
         draw.figure(
             traces, "instability", "error minus that of the full network",
-            x_format=".0%", y_format=".0%",
+            x_format=_PERCENT, y_format=_PERCENT,
         ),
     )  # fmt: skip
 
@@ -270,14 +303,18 @@ def _rewinding_figure(
             for some in sparse.values()
         ]
         points = _over_seeds([[getattr(one, what) for one in row] for row in rows])
-        label = f"{rows[0][0].density:.1%} of the weights"
+        label = f"{_percent(rows[0][0].density)} of the weights"
         traces += draw.line_with_band([one.share for one in rows[0]], *points, label, index)
     return Figure(
         f"{what}-by-rewinding-{name}",
         f"The step that tickets are rewound to: {title}",
         f"The {_REWOUND[what]} of winning tickets against the step they were rewound to.",
         draw.figure(
-            traces, "step rewound to, as a share of training", _REWOUND[what], y_format=".0%"
+            traces,
+            "step rewound to, in % of training",
+            _REWOUND[what],
+            x_format=_PERCENT,
+            y_format=_PERCENT,
         ),
     )
 
@@ -311,13 +348,13 @@ def _controls_figure(
             own = winning(some) if kind == "ticket" else [o for o in some if o.name == kind]
             by_place = {(one.share, one.round): one for one in own}
             rows.append([by_place[place] for place in places])
-        labels = [f"{one.density:.1%} kept" for one in rows[0]]
+        labels = [_percent(one.density) for one in rows[0]]
         points = _over_seeds([[getattr(one, what) for one in row] for row in rows])
         traces += draw.interval_points(labels, *points, _NAMES[kind], index)
     return Figure(
         f"{what}-of-controls-{name}",
         f"{words}: {title}",
         f"{caption} Random pruning keeps each layer's share of weights and, like the tickets, the "
-        f"weights of step k, at {places[0][0]:.3g} of training; the others begin at step 0.",
-        draw.figure(traces, "density", y_title, y_format=".1%"),
+        f"weights of step k, at {_percent(places[0][0])} of training; the others begin at step 0.",
+        _from_0(draw.figure(traces, "weights kept", y_title, y_format=_PERCENT)),
     )
