@@ -279,6 +279,14 @@ def test_the_general_generator_goes_from_the_first_level_to_the_last():
     assert all(free_levels(hard))
 
 
+def test_what_there_is_most_of_goes_without_where_there_is_no_room():
+    # In between the room may be that of the first level, and the dots more than those of it.
+    full = ["wwwww\nwA..w\nwwwww", "wwwww\nwA..w\nw...w\nw...w\nwwwww"]
+    grids = generators.from_levels("mine", full).generate_many([0.25] * 300, np.arange(300))
+    assert (counted(grids, "A") == 1).all()
+    assert set(counted(grids, ".").tolist()) == {2, 3, 4}
+
+
 def test_one_level_is_enough_and_difficulty_then_changes_nothing():
     generator = generators.from_levels("mine", ["wwwww\nwA ew\nwwwww"])
     assert (generator.generate(0.0, 3) == generator.generate(1.0, 3)).all()

@@ -195,6 +195,20 @@ def test_resources_are_written_in_digits_or_drawn_as_bars(game):
     assert not difference(10, 4)[1][11:].any()
 
 
+def test_marks_of_an_avatar_at_the_edge_are_cut_off_there(game):
+    renderer = Renderer(game, tile=32)
+
+    def marks(y):
+        state = {"sprites": [["avatar", 10, y, {"res": {"gold": 3}}]]}
+        marked, plain = (renderer.frame(state, (3, 3), status=status) for status in (True, False))
+        return (marked != plain).any(axis=2)
+
+    inside, at_the_edge = marks(10), marks(0)
+    assert inside[32 - 7 : 32].any()  # half of the plate stands above the tile
+    assert (at_the_edge[:-32] == inside[32:]).all()
+    assert not at_the_edge[-32:].any()
+
+
 def test_a_sheet_places_frames_in_rows():
     frames = [np.full((20, 30, 3), value, np.uint8) for value in (0, 100, 200)]
     made = render.sheet(frames, 2)

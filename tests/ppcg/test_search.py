@@ -5,6 +5,7 @@ import pytest
 
 from sidle.errors import ArgumentError
 from sidle.ppcg import games, generators, search, vgdl
+from sidle.ppcg.engine import Engine
 
 RULES = """
 BasicGame
@@ -90,6 +91,63 @@ def test_a_narrow_beam_says_that_it_left_states_out():
     assert (blind.actions, blind.complete) == (None, False)
     assert led.actions is not None
     assert (len(led.actions), led.complete) == (17, False)
+
+
+DICE = vgdl.compile_game(
+    """
+BasicGame
+    SpriteSet
+        dice > Immovable
+        prize > Immovable
+        avatar > MovingAvatar
+    InteractionSet
+        avatar wall > stepBack
+        dice avatar > spawn stype=prize prob=0.2
+    TerminationSet
+        MultiSpriteCounter stype1=prize limit=1 min=True win=True
+    LevelMapping
+        d > dice
+""",
+    name="dice",
+)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_states_that_look_alike_are_told_apart_by_what_chance_will_bring(seed):
+    # A throw that brought nothing changes nothing but the throws to come, so that the fastest way
+    # is to go to the dice at once and stay.
+    level = DICE.level("wwwwww\nw Ad w\nwwwwww")
+    engine = Engine(DICE, 1, height=3, width=6, seed=seed, autoreset="disabled")
+    engine.reset(level)
+    right = DICE.actions.index("ACTION_RIGHT")
+    ticks = 0
+    while not engine.dones[0]:
+        engine.step(np.array([0 if ticks else right]))
+        ticks += 1
+    outcome = search.solve(DICE, level, seed=seed, most_ticks=60)
+    assert outcome.actions is not None
+    assert len(outcome.actions) == ticks
+
+
+def test_of_ways_as_short_the_one_with_the_most_points_is_taken():
+    rules = RULES.replace("        fire >", "        gold > Immovable\n        fire >")
+    rules = rules.replace("        avatar fire", "        gold avatar > killSprite scoreChange=9\n"
+                          "        avatar fire")  # fmt: skip
+    rules = rules.replace("        SpriteCounter stype=avatar",
+                          "        SpriteCounter stype=gold limit=0 win=True\n"
+                          "        SpriteCounter stype=avatar")  # fmt: skip
+    game = vgdl.compile_game(rules.replace("        f > fire", "        g > gold"), name="gold")
+    for rows, action in (("wkAgw", "ACTION_RIGHT"), ("wgAkw", "ACTION_LEFT")):
+        outcome = search.solve(game, game.level(rows))
+        assert outcome.actions == (game.actions.index(action),)
+
+
+def test_the_beam_is_led_around_walls():
+    # As the crow flies the pocket beside the key is best; a beam of three would stay in it.
+    rows = ["w" * 14, "w           kw", "w wwwwwwwwwwww", "w           Aw", "w" * 14]
+    outcome = search.solve(GAME, GAME.level(rows), width=3, near=("key",), most_ticks=30)
+    assert outcome.actions is not None
+    assert len(outcome.actions) <= 28
 
 
 def test_large_levels_are_searched_as_the_crow_flies():

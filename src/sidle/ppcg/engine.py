@@ -58,7 +58,8 @@ _AUTORESETS = {
     "same_step": stepping.SAME_STEP,
     "next_step": stepping.NEXT_STEP,
 }
-_MOST_RECORDS = 100_000  # of a type in one level
+_MOST_RECORDS = 20_000  # of a type in one level
+_MOST_ROOM = 5 * _MOST_RECORDS  # ... and what a tick may add to them
 _SPARE_ROOM = 16  # records a type has room for beyond twice what a level places
 
 
@@ -601,13 +602,13 @@ class Engine:
     def _room_for(self, most: npt.NDArray[np.int64]) -> None:
         """Make room for levels with ``most`` records of each type and what they bring forth."""
         born = self.game.tables.types[:, codes.T_BORN] > 0
-        needed = most + 2 * self.game.tables.broods @ (most + 2)
+        needed = np.minimum(most + 2 * self.game.tables.broods @ (most + 2), _MOST_ROOM)
         short = needed > self._layout.rooms
         if short.any():
             generous = np.where(born, 2 * needed + _SPARE_ROOM, needed)
-            rooms = np.where(short, generous, self._layout.rooms)
-            if rooms.max() > _MOST_RECORDS:
-                name = self.game.types[int(rooms.argmax())]
+            rooms = np.where(short, np.minimum(generous, _MOST_ROOM), self._layout.rooms)
+            if most.max() > _MOST_RECORDS:
+                name = self.game.types[int(most.argmax())]
                 raise RoomError(
                     f"Engine: sprites of type '{name}' multiplied to {int(most.max())} in a level; "
                     "the levels must be reset. Limit how the game brings them forth."

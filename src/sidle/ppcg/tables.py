@@ -24,7 +24,9 @@ Table = npt.NDArray[np.int64]
 
 _DEFAULT_RESOURCE_LIMIT = 2
 _DEFAULT_HEALTH_LIMIT = 1000
-_MEETINGS = 2  # sprites of a type that one sprite overlaps, as a rule
+_MEETINGS = 4  # sprites of a type that one sprite overlaps, as a rule
+_GENERATIONS = 3  # births in a tick that come of each other
+_LARGEST_BROOD = 16
 _STILL_CLASSES = ("Immovable", "Door", "Passive", "Resource")
 _FIRST_STAYS_FIXED = frozenset(
     {
@@ -58,7 +60,7 @@ class RuleTables:
         terminations: int64 (X, TERMINATION_COLUMNS).
         lists: int64, numbers of types that the other tables point into.
         broods: int64 (T, T): births of the first type that a sprite of the second causes in a
-            tick, as a rule.
+            tick, itself or by what it brings forth, as a rule.
         n_resources: resources that are counted.
     """
 
@@ -169,7 +171,11 @@ class _Compiler:
             transforms = everywhere or row[codes.R_EFFECT] == codes.TRANSFORM_TO
             parents = lists[row[start] : row[stop]]
             broods[row[codes.R_TYPE], parents] += 1 if transforms else _MEETINGS
-        return broods
+        total = generation = broods
+        for _ in range(_GENERATIONS - 1):
+            generation = np.minimum(broods @ generation, _LARGEST_BROOD)
+            total = total + generation
+        return np.minimum(total, _LARGEST_BROOD)
 
     def _fill_type(self, row: npt.NDArray[np.int64], number: int) -> None:
         leaf = self.game.types[number]

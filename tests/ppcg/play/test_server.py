@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +24,10 @@ from programs.serving import TOKEN, Served, serving
 from sidle.ppcg.play import recording as recordings
 from sidle.ppcg.play import server
 from sidle.ppcg.play.episode import Episode
+from sidle.ppcg.play.guard import Guard
 from sidle.ppcg.play.theatre import Show
+
+HOST = (b"host", b"127.0.0.1:80")
 
 
 def rightwards(planes: np.ndarray) -> int:
@@ -76,6 +81,27 @@ def test_other_hosts_are_refused(served: Served, host: str) -> None:
     # Without any Host, HTTP/1.1 itself refuses.
     assert status == (400 if host == "" else 403)
     assert b"title" not in content
+
+
+def test_a_request_for_two_hosts_is_refused() -> None:
+    # Which of the two a server heeds is its own affair; the guard heeds neither.
+    def status(n_hosts: int) -> int:
+        sent: list[MutableMapping[str, Any]] = []
+
+        async def welcome(scope: Any, receive: Any, send: Any) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+
+        async def keep(message: MutableMapping[str, Any]) -> None:
+            sent.append(message)
+
+        async def nothing() -> MutableMapping[str, Any]:
+            return {}
+
+        scope = {"type": "http", "path": f"/{TOKEN}/game", "headers": [HOST] * n_hosts}
+        asyncio.run(Guard(welcome, token=TOKEN, port=80)(scope, nothing, keep))
+        return int(sent[0]["status"])
+
+    assert [status(n) for n in (0, 1, 2)] == [403, 200, 403]
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:{port}", "localhost:{port}", "LocalHost:{port}"])
@@ -193,6 +219,9 @@ def test_an_episode_can_be_recorded_watched_and_begun_again(served: Served) -> N
     again = served.json("/episodes", {"again": watched["id"]})
     assert again["replay"] == watched["replay"]
     assert again["sprites"] == watched["sprites"]
+    for tick in range(again["replay"]):
+        repeated = served.json(f"/episodes/{again['id']}/step", {"tick": tick, "action": "replay"})
+    assert repeated["sprites"] == view["sprites"]  # by the same chance
     fresh = served.json("/episodes", {"again": begun["id"]})
     assert fresh["replay"] is None
     assert fresh["sprites"] == begun["sprites"]

@@ -423,8 +423,8 @@ def _transform(
         state[born_at + F_DY] = dy
     state[born_at + F_LAST_X] = last_x
     state[born_at + F_LAST_Y] = last_y
+    state[born_at + F_HEALTH] = 0 if fixed else state[at + F_HEALTH]
     if not fixed:
-        state[born_at + F_HEALTH] = state[at + F_HEALTH]
         for resource in range(game[D_RESOURCES]):
             held = state[amount_at(game, index_1, resource)]
             state[amount_at(game, born, resource)] = held
