@@ -1,8 +1,9 @@
 """Draw the figures of the documentation from committed evidence.
 
-    python docs/figures/draw.py
+    SIDLE_DATA=../shared/data python docs/figures/draw.py
 
-Needs Chromium, which plotly draws with; playwright installs one, or finds Debian's.
+Needs the data of the studies, whose digests name their evidence, and Chromium, which plotly draws
+with; playwright installs one, or finds Debian's.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -20,8 +22,7 @@ from playwright.sync_api import sync_playwright
 from sidle.ppcg import games, generators, pictures, playable
 from sidle.ppcg.render import PAPER, Frame, Renderer, sheet
 from sidle.report import figures as draw
-from sidle.studies import execution
-from sidle.studies import mutual_information as study
+from sidle.studies import connectivity, execution, mutual_information
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[1]
@@ -31,20 +32,51 @@ FRAME_WIDTH, FRAME_HEIGHT = 416, 290  # of a level, pixels
 
 def bounds() -> dict[str, Any]:
     """Return what each bound reads, and beside it how much one batch varies, as one figure."""
+    drawn = figures_of(mutual_information)
+    left, right = drawn["estimates"], drawn["deviation-trained"]
+    left["layout"]["yaxis"]["range"] = [0, 14]
+    right["data"] = [trace | {"showlegend": False} for trace in right["data"]]
+    return side_by_side(left, right)
+
+
+def instabilities() -> dict[str, Any]:
+    """Return when training settles, and beside it how stable tickets are, as one figure."""
+    drawn = figures_of(connectivity)
+    left = drawn["instability-resnet-cifar10"]
+    right = drawn["instability-by-sparsity-resnet-cifar10"]
+    *tickets, _ = right["data"]  # the limit has its place in the legend from the left
+    limit = left["data"][0] | {"x": [0.04, 1], "showlegend": False}
+    right["data"] = [*recoloured(tickets, 3), limit]
+    return side_by_side(left, right)
+
+
+def recoloured(traces: list[dict[str, Any]], first: int) -> list[dict[str, Any]]:
+    """Return lines with bands in the colours from the one numbered ``first`` on."""
+    found = []
+    for number, (band, line) in enumerate(zip(traces[::2], traces[1::2], strict=True)):
+        n = len(band["y"]) // 2
+        high, low = band["y"][:n], band["y"][n:][::-1]
+        found += draw.line_with_band(line["x"], line["y"], low, high, line["name"], first + number)
+    return found
+
+
+def figures_of(study: ModuleType) -> dict[str, Any]:
+    """Return the plotly figures of a study's standard preset by id, from committed evidence."""
     cells = study.cells(study.PRESETS["standard"])
     # Only what is committed: no run of this machine.
     places = execution.Places(ROOT / "no runs", ROOT / "evidence")
     records = list(execution.find_records(study.STUDY, cells, places).values())
     if len(records) < len(cells):
         raise SystemExit(f"evidence holds {len(records)} of {len(cells)} cells; run the study.")
-    drawn = {figure.id: figure.plotly for figure in study.STUDY.figures(records)}
-    left, right = drawn["estimates"], drawn["deviation-trained"]
-    beside = [
-        trace | {"xaxis": "x2", "yaxis": "y2", "showlegend": False} for trace in right["data"]
-    ]
+    return {figure.id: figure.plotly for figure in study.STUDY.figures(records)}
+
+
+def side_by_side(left: dict[str, Any], right: dict[str, Any]) -> dict[str, Any]:
+    """Return two figures as one."""
+    beside = [trace | {"xaxis": "x2", "yaxis": "y2"} for trace in right["data"]]
     layout = {
         "xaxis": left["layout"]["xaxis"] | {"domain": [0.0, 0.45]},
-        "yaxis": left["layout"]["yaxis"] | {"range": [0, 14]},
+        "yaxis": left["layout"]["yaxis"],
         "xaxis2": right["layout"]["xaxis"] | {"domain": [0.55, 1.0], "anchor": "y2"},
         "yaxis2": right["layout"]["yaxis"] | {"anchor": "x2"},
         "legend": {"orientation": "h", "x": 0.02, "y": -0.22},
@@ -181,6 +213,7 @@ def write_svg(figure: dict[str, Any], path: Path) -> None:
 
 if __name__ == "__main__":
     write_svg(bounds(), FOLDER / "mi-bounds.svg")
+    write_svg(instabilities(), FOLDER / "lmc-instability.svg")
     write_svg(level_counts(), FOLDER / "ppcg-generators.svg")
     write_levels(FOLDER / "ppcg-levels.png")
     write_games(FOLDER / "ppcg-games.png")
