@@ -302,16 +302,21 @@ def _guarded_updates(state: Mapping[str, Restorable]) -> Iterator[None]:
 
     def refuse(optimizer: torch.optim.Optimizer, *_: Any) -> None:
         gradients: list[tuple[nn.Parameter, Tensor]] = []
-        sums: dict[torch.device, list[Tensor]] = {}
+        total = 0.0
+        elsewhere: dict[torch.device, list[Tensor]] = {}  # where every answer is waited for
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 if (gradient := parameter.grad) is not None:
                     if gradient.is_sparse:
                         gradient = gradient.coalesce().values()
                     gradients.append((parameter, gradient))
-                    sums.setdefault(gradient.device, []).append(gradient.sum().float())
+                    if gradient.device.type == "cpu":
+                        total += abs(gradient.sum().item())
+                    else:
+                        elsewhere.setdefault(gradient.device, []).append(gradient.sum().abs())
         # NaN and infinity reach a sum. One that overflows gets a closer look below.
-        if all(math.isfinite(torch.stack(some).sum().item()) for some in sums.values()):
+        total += sum(torch.stack(some).sum().item() for some in elsewhere.values())
+        if math.isfinite(total):
             return
         for parameter, gradient in gradients:
             if not torch.isfinite(gradient).all():
