@@ -1,0 +1,207 @@
+"""`SparseEmbedding`: the input layer for rows with few entries among very many features.
+
+out_n = sum over entries (f, x) of row n of x W_f, plus a bias if there is one: what
+``nn.EmbeddingBag(mode="sum")`` computes with per-sample weights. The matrix is stored input-major
+(a feature's weights side by side), a step reads and writes only rows of features that occur in the
+batch, and the backward pass updates each of them once, while its gradient is in registers.
+Letters: N = rows, F = features, D = dim, E = entries of all rows, U = features in the batch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from sidle import seeding
+from sidle.errors import ArgumentError, NonFiniteError, ShapeError
+from sidle.slide.fused import FusedLayer
+from sidle.slide.kernels import embedding as kernels
+from sidle.slide.row_updates import RowOptimizer, RowUpdates
+from sidle.slide.sparse_rows import SparseRows, checked, read_rows
+from sidle.slide.threads import spread
+
+_NAME = "SparseEmbedding"
+_Array = np.ndarray[Any, Any]
+
+
+class SparseEmbedding(FusedLayer):
+    """Sums of weight rows, with updates of the touched rows inside ``backward()``.
+
+    Training with an optimizer: each forward in training mode must be followed by its backward,
+    which updates the rows once; a second forward before raises. Under ``torch.no_grad()`` or in
+    evaluation mode forward remembers nothing. With ``optimizer=None`` gradients are sparse tensors
+    for the optimizer of your choice (``torch.optim.SparseAdam``).
+
+    Args:
+        num_features: F, at least 1.
+        dim: D, at least 1.
+        optimizer: "adam", "adagrad", "sgd" or None.
+        lr: learning rate; the attribute ``lr`` may be set between steps.
+        betas: Adam's.
+        eps: Adam's and Adagrad's.
+        bias: whether a vector (D,) is added to every row.
+        seed: of the initial weights, normal with standard deviation 1 / sqrt(D).
+        threads: how many share the work; results do not depend on it.
+
+    Raises:
+        ArgumentError: an argument out of its range, or more memory needed than there is.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        dim: int,
+        *,
+        optimizer: str | None = "adam",
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        bias: bool = False,
+        seed: int = 0,
+        threads: int = 1,
+    ) -> None:
+        rule = None if optimizer is None else RowOptimizer(optimizer, betas, eps)
+        super().__init__(_NAME, (num_features, dim), rule, lr=lr, threads=threads)
+        self.num_features, self.dim = num_features, dim
+        self.weight = nn.Parameter(torch.empty(num_features, dim), requires_grad=rule is None)
+        generator = seeding.torch_generator(seeding.split(seed, "embedding"))
+        with torch.no_grad():
+            self.weight.normal_(0, dim**-0.5, generator=generator)
+        self.bias = nn.Parameter(torch.zeros(dim), requires_grad=rule is None) if bias else None
+        self._place = np.full(num_features, -1, np.int32)
+        if rule is not None:
+            self._updates["weight"] = RowUpdates(self.weight, rule)
+            if self.bias is not None:
+                self._updates["bias"] = RowUpdates(self.bias.unsqueeze(0), rule)
+
+    def forward(self, rows: Any, offsets: Any = None, weights: Any = None) -> Tensor:
+        """Return the sums, float32 of shape (N, D).
+
+        Args:
+            rows: CSR of shape (N, F), SciPy's or torch's; or, with ``offsets``, the features of
+                all rows one after the other, integers of shape (E,).
+            offsets: where each row begins, and the end: integers of shape (N + 1,).
+            weights: what each entry counts, shape (E,); None: 1.
+
+        Raises:
+            ShapeError: shapes that do not fit.
+            ArgumentError: a feature out of range; parameters moved or converted.
+            PassOrderError: the backward pass of the forward before is still to come.
+            NonFiniteError: a value is NaN or infinite.
+        """
+        self._check_parameters()
+        entries = self._read(rows, offsets, weights)
+        track = torch.is_grad_enabled() and self.training
+        if not track:
+            return self._sums(entries)
+        if self.optimizer is not None:
+            self._begin()
+        out: Tensor = _Embed.apply(  # type: ignore[no-untyped-call]
+            self, entries, self.weight, self.bias, self._anchor
+        )
+        return out
+
+    def _read(self, rows: Any, offsets: Any, weights: Any) -> SparseRows:
+        if offsets is None:
+            if weights is not None:
+                raise ArgumentError(f"{_NAME}: weights go with offsets; CSR has its own values.")
+            return read_rows(rows, self.num_features, _NAME)
+        indices, starts = (np.asarray(part) for part in (rows, offsets))
+        if isinstance(weights, Tensor) and weights.requires_grad:
+            raise ArgumentError(f"{_NAME}: weights cannot require gradients; detach them.")
+        values = np.ones(indices.shape, np.float32) if weights is None else np.asarray(weights)
+        if any(part.ndim != 1 for part in (indices, starts, values)):
+            raise ShapeError(f"{_NAME}: indices, offsets and weights must have one dimension.")
+        return checked(starts, indices, values, self.num_features, _NAME)
+
+    def _sums(self, entries: SparseRows) -> Tensor:
+        out = torch.empty(len(entries), self.dim)
+        bias = np.zeros(self.dim, np.float32) if self.bias is None else self.bias.detach().numpy()
+        spread(
+            kernels.forward, entries.indptr, entries.indices, entries.values,
+            self.weight.detach().numpy(), bias, out.numpy(),
+            items=len(entries), threads=self.threads,
+        )  # fmt: skip
+        return out
+
+    def _regroup(self, entries: SparseRows) -> tuple[_Array, _Array, _Array, _Array]:
+        """Return features (U,), starts (U + 1,), samples (E,) and values (E,), by feature."""
+        n = len(entries.indices)
+        features, starts = np.empty(n, np.int64), np.empty(n + 1, np.int64)
+        samples, values = np.empty(n, np.int32), np.empty(n, np.float32)
+        n_touched = kernels.regroup(
+            entries.indptr, entries.indices, entries.values, self._place,
+            features, starts, samples, values,
+        )  # fmt: skip
+        return features[:n_touched], starts[: n_touched + 1], samples, values
+
+    def _update(self, entries: SparseRows, gradient_ND: _Array) -> None:
+        """Update the rows that ``entries`` touch."""
+        self._finish()
+        features, starts, samples, values = self._regroup(entries)
+        updates, weight = self._updates["weight"], self.weight.detach().numpy()
+        grouped = (starts, samples, values, gradient_ND, features, weight, *updates.moments)
+        rule = updates.optimizer
+        work = {"items": len(features), "threads": self.threads}
+        if rule.name == "adam":
+            constants = (self.steps, self.lr, *rule.betas, rule.eps)
+            spread(kernels.adam, *grouped, updates.last, *constants, **work)
+        elif rule.name == "adagrad":
+            spread(kernels.adagrad, *grouped, self.lr, rule.eps, **work)
+        else:
+            spread(kernels.sgd, *grouped, self.lr, **work)
+        if self.bias is not None:
+            row, total = np.zeros(1, np.int64), gradient_ND.sum(axis=0, keepdims=True)
+            self._updates["bias"].update(
+                self.bias.unsqueeze(0), row, total, scale=1.0, step=self.steps, lr=self.lr
+            )
+
+    def _sparse_gradient(self, entries: SparseRows, gradient_ND: _Array) -> Tensor:
+        """Return the gradient of the weight as a coalesced sparse tensor (F, D)."""
+        features, starts, samples, values = self._regroup(entries)
+        gradient = torch.empty(len(features), self.dim)
+        spread(
+            kernels.gradient, starts, samples, values, gradient_ND, gradient.numpy(),
+            items=len(features), threads=self.threads,
+        )  # fmt: skip
+        return torch.sparse_coo_tensor(
+            torch.from_numpy(features).unsqueeze(0),
+            gradient,
+            (self.num_features, self.dim),
+            check_invariants=False,
+        ).coalesce()
+
+    def extra_repr(self) -> str:
+        """Return what ``repr`` shows in the parentheses."""
+        return f"{self.num_features}, {self.dim}, {self._described()}"
+
+
+class _Embed(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        layer: SparseEmbedding,
+        entries: SparseRows,
+        weight: Tensor,
+        bias: Tensor | None,
+        anchor: Tensor,
+    ) -> Tensor:
+        ctx.layer, ctx.entries = layer, entries
+        return layer._sums(entries)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Any, ...]:
+        layer: SparseEmbedding = ctx.layer
+        gradient_ND = grad_out.detach().float().contiguous().numpy()
+        if not np.isfinite(gradient_ND.sum(dtype=np.float64)):
+            raise NonFiniteError(f"{_NAME}: the gradient that comes back is NaN or infinite.")
+        if layer.optimizer is not None:
+            layer._update(ctx.entries, gradient_ND)
+            return None, None, None, None, None
+        sparse = layer._sparse_gradient(ctx.entries, gradient_ND)
+        return None, None, sparse, grad_out.sum(0) if layer.bias is not None else None, None

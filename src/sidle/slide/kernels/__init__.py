@@ -1,0 +1,1 @@
+"""Compiled code of `sidle.slide`; each module lies under the face that uses it."""

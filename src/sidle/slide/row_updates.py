@@ -1,0 +1,152 @@
+"""Optimisers that update only the rows of a matrix that a batch touched.
+
+A `RowUpdates` belongs to one matrix (R, D) and holds what its optimiser remembers. Adam's moments
+decay over the steps in which a row was not touched exactly as they would have; the little that
+dense Adam would have moved the row meanwhile is dropped (see `kernels.rows`). If every row is
+touched in every step, the result is dense Adam's.
+Letters: R = rows of the matrix, D = columns, M = touched rows.
+References: Adam: Kingma & Ba 2015, arXiv:1412.6980, algorithm 1; Adagrad: Duchi, Hazan & Singer
+2011, JMLR 12, figure 1 (diagonal).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sidle.errors import ArgumentError, CheckpointError
+from sidle.slide.kernels import rows as kernels
+from sidle.slide.threads import spread
+
+OPTIMIZERS = ("adam", "adagrad", "sgd")
+
+
+@dataclass(frozen=True)
+class RowOptimizer:
+    """Which optimiser, and its constants.
+
+    Attributes:
+        name: one of `OPTIMIZERS`.
+        betas: decay of Adam's moments per step, each in [0, 1).
+        eps: added to the root of the second moment, above 0.
+
+    Raises:
+        ArgumentError: a value out of its range.
+    """
+
+    name: str = "adam"
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+
+    def __post_init__(self) -> None:
+        if self.name not in OPTIMIZERS:
+            raise ArgumentError(
+                f"optimizer must be one of {', '.join(OPTIMIZERS)} or None, got {self.name!r}."
+            )
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ArgumentError(f"betas must be in [0, 1), got {self.betas}.")
+        if not self.eps > 0:
+            raise ArgumentError(f"eps must be above 0, got {self.eps}.")
+
+    @property
+    def n_moments(self) -> int:
+        """How many matrices of the weight's size it remembers."""
+        return {"adam": 2, "adagrad": 1, "sgd": 0}[self.name]
+
+
+class RowUpdates:
+    """The optimiser of one matrix.
+
+    Args:
+        weight: float32, (R, D), contiguous, on the CPU; updated in place.
+        optimizer: which one.
+    """
+
+    def __init__(self, weight: Tensor, optimizer: RowOptimizer) -> None:
+        self.optimizer = optimizer
+        self._names = {"adam": ("mean", "square"), "adagrad": ("square",), "sgd": ()}[
+            optimizer.name
+        ]
+        # Zeros that calloc promises cost no memory until a row is touched.
+        self.moments = [np.zeros(tuple(weight.shape), np.float32) for _ in self._names]
+        self.last = np.zeros(len(weight) if optimizer.name == "adam" else 0, np.int32)
+
+    def update(
+        self,
+        weight: Tensor,
+        rows_M: np.ndarray[Any, Any],
+        gradient_MD: np.ndarray[Any, Any],
+        *,
+        scale: float,
+        step: int,
+        lr: float,
+        threads: int = 1,
+    ) -> None:
+        """Move ``weight[rows_M]`` against ``scale * gradient_MD``.
+
+        Args:
+            weight: the matrix that this object was made for.
+            rows_M: int64, none twice.
+            gradient_MD: float32, or the bits of bfloat16 as uint16.
+            scale: factor of the gradient.
+            step: number of this update, from 1; larger than at the call before.
+            lr: learning rate.
+            threads: how many share the work; the result does not depend on it.
+        """
+        w = weight.detach().numpy()
+        name, n = self.optimizer.name, len(rows_M)
+        if name == "adam":
+            spread(
+                kernels.adam, w, *self.moments, self.last, rows_M, gradient_MD,
+                scale, step, lr, *self.optimizer.betas, self.optimizer.eps,
+                items=n, threads=threads,
+            )  # fmt: skip
+        elif name == "adagrad":
+            spread(
+                kernels.adagrad, w, *self.moments, rows_M, gradient_MD,
+                scale, lr, self.optimizer.eps,
+                items=n, threads=threads,
+            )  # fmt: skip
+        else:
+            spread(kernels.sgd, w, rows_M, gradient_MD, scale, lr, items=n, threads=threads)
+
+    def state(self, prefix: str) -> dict[str, Tensor]:
+        """Return what is remembered, by name; the tensors share memory with this object."""
+        named: dict[str, np.ndarray[Any, Any]] = {
+            f"{prefix}.{name}": m for name, m in zip(self._names, self.moments, strict=True)
+        }
+        if self.last.size:
+            named[f"{prefix}.last"] = self.last
+        return {name: torch.from_numpy(array) for name, array in named.items()}
+
+    def load(self, prefix: str, state: Mapping[str, Any]) -> None:
+        """Take over what `state` returned.
+
+        Raises:
+            CheckpointError: something is missing or has another shape.
+        """
+        for name, own in self.state(prefix).items():
+            found = state.get(name)
+            if not isinstance(found, Tensor) or found.shape != own.shape:
+                raise CheckpointError(
+                    f"load_training_state: expected {name!r} of shape {tuple(own.shape)}, got "
+                    f"{'nothing' if found is None else tuple(getattr(found, 'shape', ()))}. Load "
+                    "the state of a layer of the same size and optimizer."
+                )
+            own.copy_(found)
+
+
+def check_rate(lr: float, where: str) -> None:
+    """Refuse a learning rate that is negative or no number.
+
+    Raises:
+        ArgumentError: so.
+    """
+    if not (isinstance(lr, (int, float)) and math.isfinite(lr) and lr >= 0):
+        raise ArgumentError(f"{where}: lr must be a finite number of at least 0, got {lr!r}.")
