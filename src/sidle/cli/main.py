@@ -38,6 +38,7 @@ COMMANDS = {
     ),
     "prune": Command("sidle.cli.prune", "prune", "prune the weights of a checkpoint"),
     "play": Command("sidle.cli.play", "play", "play a game in the browser, or watch an agent"),
+    "train": Command("sidle.cli.train", "train", "train an agent on a game"),
     "levels check": Command("sidle.cli.levels", "check", "check a game of your own"),
     "levels draw": Command("sidle.cli.levels_draw", "draw", "draw sheets of levels"),
     "data list": Command("sidle.cli.data", "list_data", "list known data sets"),

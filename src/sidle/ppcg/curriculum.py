@@ -8,12 +8,13 @@ Difficulties lie in [0, 1] and are drawn in steps of 0.01, the bins of the store
 
 Many levels at once. Where N levels are played side by side, episodes that end soon are heard of
 first. Losses are often short, so that just after the start, and after every change of difficulty,
-mostly losses are heard: the share of wins among the first K episodes to *end* lies below the
-probability of winning, however large K is compared with what N slots play in the time of a win
-(for N = 64, losses of 5 and wins of 100 ticks it is 0 for the first 1,000 episodes). A curriculum
-that goes down with every loss is driven down by that. `PPCG` therefore takes results in the order
-in which episodes *began*, as one player after another would see them: among the first K to begin
-the share of wins is unbiased. See `sidle.ppcg.episode_order` for how long it waits.
+mostly losses are heard: with N = 64, losses of 5 and wins of 100 ticks, and one episode in five
+won, the first 250 episodes to end are lost. A curriculum that goes down with every loss is driven
+down by that. `PPCG` therefore takes results in the order in which episodes *began*, as one player
+after another would see them: among the first K to begin the share of wins is unbiased. And it
+lets only 12 episodes count at a time, the others being practice: 64 results that all come from
+the difficulty before the last would move it by up to 0.64, past its aim and back. See
+`sidle.ppcg.episode_order`.
 
 Letters: M = levels in the store, K = episodes or tasks.
 References: [PPCG] N. Justesen et al. 2018, arXiv:1806.10729, section 4.2. [DR] J. Tobin et al.
@@ -32,7 +33,7 @@ import numpy.typing as npt
 
 from sidle.errors import ArgumentError
 from sidle.ppcg.bank import N_BINS
-from sidle.ppcg.episode_order import LONGEST_WAIT, EpisodeOrder
+from sidle.ppcg.episode_order import AT_ONCE, LONGEST_WAIT, EpisodeOrder
 from sidle.ppcg.level_store import LevelStore
 from sidle.ppcg.vgdl import Level
 
@@ -204,6 +205,11 @@ class PPCG(DifficultyCurriculum):
         order: in which order results count: as episodes ``begun``, unbiased where many levels are
             played at once (see the module), or as they ``ended``, as published.
         longest_wait: for ``begun``, ticks that a result waits for one that began earlier.
+        at_once: for ``begun``, episodes that count at a time; results of others are dropped.
+
+    Attributes:
+        present: the difficulty d; ``exact`` draws it, ``uniform`` up to it.
+        n_results: how many episodes counted.
 
     Raises:
         ArgumentError: an argument outside its range.
@@ -217,6 +223,7 @@ class PPCG(DifficultyCurriculum):
         variant: Literal["exact", "uniform"] = "exact",
         order: Literal["begun", "ended"] = "begun",
         longest_wait: int = LONGEST_WAIT,
+        at_once: int = AT_ONCE,
     ) -> None:
         if not 0 < alpha <= 1:
             raise ArgumentError(f"PPCG: alpha must lie in (0, 1], got {alpha}.")
@@ -229,7 +236,7 @@ class PPCG(DifficultyCurriculum):
         self.alpha, self.variant, self.order = alpha, variant, order
         self.present = start
         self.n_results = 0
-        self._order = EpisodeOrder(longest_wait)
+        self._order = EpisodeOrder(longest_wait, at_once)
         self._weights = self._weights_now()
 
     def bin_weights(self) -> Weights:

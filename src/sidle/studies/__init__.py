@@ -20,6 +20,7 @@ __all__ = ["NAMES", "find"]
 NAMES = {
     "mutual-information": "sidle.studies.mutual_information",
     "connectivity": "sidle.studies.connectivity",
+    "level-generation": "sidle.studies.level_generation",
 }
 
 

@@ -13,8 +13,9 @@ from sidle.ppcg.engine import Engine
 ZELDA = playable.find("zelda")
 
 
-def made(**settings):
-    agent = module.build(ZELDA.game, ZELDA.shape, "ppo", agents.NetworkSettings(**settings))
+def made(ego_window=None, **settings):
+    settings = agents.NetworkSettings(ego_window=ego_window, **settings)
+    agent = module.build(ZELDA.game, ZELDA.shape, "ppo", settings)
     with seeding.scope(3):
         for weight in agent.network.parameters():
             torch.nn.init.normal_(weight, std=0.3)

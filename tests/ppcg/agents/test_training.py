@@ -1,13 +1,14 @@
 """Agents learn, and a training that was killed comes to the same agent."""
 
 import dataclasses
+import signal
 import sys
 
 import numpy as np
 import pytest
 import torch
 
-from sidle import runs
+from sidle import checkpoint, runs
 from sidle.errors import ArgumentError, MissingExtraError
 from sidle.ppcg import agents, curriculum, playable
 from sidle.ppcg.agents import learning, training
@@ -65,6 +66,25 @@ def test_a_killed_training_goes_on_to_the_same_agent(algorithm, kind, tmp_path, 
         assert run.metrics() == expected
     assert len(expected) >= 5
     assert same(whole, again)
+
+
+def test_ctrl_c_waits_for_the_rollout_and_keeps_it(tmp_path, monkeypatch):
+    whole = agents.train(FROGS, curriculum.PPCG(), TINY, seed=1)
+    step = learning.Keeper._on_step
+
+    def interrupted(keeper):
+        if keeper.num_timesteps == 400:
+            signal.raise_signal(signal.SIGINT)
+        return step(keeper)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(learning.Keeper, "_on_step", interrupted)
+        with pytest.raises(KeyboardInterrupt), opened(tmp_path, TINY) as run:
+            agents.train(FROGS, curriculum.PPCG(), TINY, seed=1, run=run)
+    saved = checkpoint.load(tmp_path / runs.CHECKPOINT)["step"]
+    assert saved == 512  # the end of the rollout of 8 x 16 ticks
+    with opened(tmp_path, TINY) as run:
+        assert same(agents.train(FROGS, curriculum.PPCG(), TINY, seed=1, run=run), whole)
 
 
 def test_another_seed_is_another_agent_and_the_callers_chance_is_left_alone():

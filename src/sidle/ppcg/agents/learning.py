@@ -7,9 +7,13 @@ arXiv:1602.01783. [PPO] J. Schulman et al. 2017, arXiv:1707.06347. [DQN] V. Mnih
 
 from __future__ import annotations
 
+import contextlib
 import math
+import signal
+import threading
 import time
 from collections import deque
+from collections.abc import Iterator
 from typing import Any, cast
 
 import numpy as np
@@ -64,7 +68,10 @@ def learn(
             left = keeper.resume(model)
             if left > 0:
                 # Everything is learned from in whole rollouts, so that none is left behind.
-                model.learn(left, callback=keeper, log_interval=_NEVER, reset_num_timesteps=False)
+                with _interrupts_wait_for(keeper):
+                    model.learn(
+                        left, callback=keeper, log_interval=_NEVER, reset_num_timesteps=False
+                    )
             keeper.finish(model)
     agent.network.load_state_dict(weights_of(model))
     return agent
@@ -135,6 +142,28 @@ def _extractor(
     return TilePlanes(channels, (height, width), settings)
 
 
+@contextlib.contextmanager
+def _interrupts_wait_for(keeper: Keeper) -> Iterator[None]:
+    """Let the first Ctrl-C in the block wait until the rollout is learned from, not a second one.
+
+    Signals reach the main thread of a process only; elsewhere nothing is changed.
+    """
+
+    def request(number: int, frame: object) -> None:
+        if keeper.interrupted or not keeper.keeps_checkpoints:
+            raise KeyboardInterrupt
+        keeper.interrupted = True
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, request)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 class Keeper(BaseCallback):
     """Keeps metrics and checkpoints, feeds the curriculum, shows how far things are."""
 
@@ -156,7 +185,8 @@ class Keeper(BaseCallback):
         self._levels_TN: list[npt.NDArray[np.int64]] = []
         self._ended_TN: list[npt.NDArray[np.bool_]] = []
         self._note = ""
-        self._keeps_checkpoints = run is not None and settings.algorithm != "dqn"
+        self.keeps_checkpoints = run is not None and settings.algorithm != "dqn"
+        self.interrupted = False
 
     def resume(self, model: BaseAlgorithm) -> int:
         """Take over the run's checkpoint, if there is one; return how many ticks are left."""
@@ -185,11 +215,11 @@ class Keeper(BaseCallback):
 
     def _on_rollout_start(self) -> None:
         # Here nothing is under way: the last rollout has been learned from.
-        if (
-            self.num_timesteps > 0
-            and time.monotonic() - self._saved_at > SECONDS_BETWEEN_CHECKPOINTS
-        ):
+        is_due = time.monotonic() - self._saved_at > SECONDS_BETWEEN_CHECKPOINTS
+        if self.interrupted or (is_due and self.num_timesteps > 0):
             self._save(self.model)
+        if self.interrupted:
+            raise KeyboardInterrupt
         if self.curriculum.learns_from_rollouts:
             self._levels_TN, self._ended_TN = [self.environment.environment.simulation.places], []
 
@@ -231,7 +261,7 @@ class Keeper(BaseCallback):
             self.run.log(step, record | {"episodes": self.n_episodes})
 
     def _save(self, model: BaseAlgorithm) -> None:
-        if self.run is None or not self._keeps_checkpoints:
+        if self.run is None or not self.keeps_checkpoints:
             return
         learner = cast(OnPolicyAlgorithm, model)
         self.run.save(

@@ -29,8 +29,9 @@ class NetworkSettings:
     """Its step."""
     features: int = 128
     """Units of the dense layer."""
-    ego_window: int | None = None
-    """Side of a window around the avatar that the agent sees, odd; by default it sees all."""
+    ego_window: int | None = 9
+    """Side of the window around the avatar that the agent sees, odd; None: it sees all. What is
+    learned about a thing two steps to the left then holds wherever the avatar is."""
 
     def __post_init__(self) -> None:
         if min(self.filters, self.kernel, self.stride, self.features) < 1 or self.kernel % 2 == 0:
@@ -50,9 +51,9 @@ class TrainSettings:
     """ppo, a2c (as the paper) or dqn."""
     steps: int = 1_000_000
     """Ticks in all, over all levels; rounded up to whole rollouts."""
-    n_envs: int = 64
+    n_envs: int = 128
     """Levels played at once."""
-    rollout: int = 64
+    rollout: int = 32
     """Ticks of each level between updates (5 in the paper's A2C)."""
     learning_rate: float = 1e-3
     """At the beginning; it falls to 0 in a straight line where ``anneal`` says so."""
@@ -70,7 +71,7 @@ class TrainSettings:
     """Norm that gradients are clipped to."""
     epochs: int = 3
     """Passes over a rollout (ppo)."""
-    minibatch: int = 1024
+    minibatch: int = 512
     """Ticks of a minibatch (ppo, dqn)."""
     clip: float = 0.2
     """How far a policy may move in an update (ppo)."""
