@@ -186,7 +186,8 @@ def minibatches(
             generator = seeding.torch_generator(seeding.split(seed, "epoch", epoch))
             known[epoch] = torch.randperm(n, generator=generator).to(tensors[0].device)
         rows = known[epoch][position * batch_size : (position + 1) * batch_size]
-        return tuple(tensor[rows] for tensor in tensors)
+        # A third of the time of tensor[rows].
+        return tuple(tensor.index_select(0, rows) for tensor in tensors)
 
     return batches
 
@@ -301,27 +302,16 @@ def _guarded_updates(state: Mapping[str, Restorable]) -> Iterator[None]:
     }
 
     def refuse(optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        gradients: list[tuple[nn.Parameter, Tensor]] = []
-        total = 0.0
-        elsewhere: dict[torch.device, list[Tensor]] = {}  # where every answer is waited for
+        if math.isfinite(_sum_of_gradients(optimizer)):
+            return
+        # A sum of finite numbers may overflow.
         for group in optimizer.param_groups:
             for parameter in group["params"]:
-                if (gradient := parameter.grad) is not None:
-                    if gradient.is_sparse:
-                        gradient = gradient.coalesce().values()
-                    gradients.append((parameter, gradient))
-                    if gradient.device.type == "cpu":
-                        total += abs(gradient.sum().item())
-                    else:
-                        elsewhere.setdefault(gradient.device, []).append(gradient.sum().abs())
-        # NaN and infinity reach a sum. One that overflows gets a closer look below.
-        total += sum(torch.stack(some).sum().item() for some in elsewhere.values())
-        if math.isfinite(total):
-            return
-        for parameter, gradient in gradients:
-            if not torch.isfinite(gradient).all():
-                name = names.get(parameter, f"a parameter of shape {tuple(parameter.shape)}")
-                raise NonFiniteError(f"the gradient of {name} is not finite; it was not applied.")
+                if parameter.grad is not None and not _is_finite(parameter.grad):
+                    name = names.get(parameter, f"a parameter of shape {tuple(parameter.shape)}")
+                    raise NonFiniteError(
+                        f"the gradient of {name} is not finite; it was not applied."
+                    )
 
     optimizers = [item for item in state.values() if isinstance(item, torch.optim.Optimizer)]
     hooks = [optimizer.register_step_pre_hook(refuse) for optimizer in optimizers]
@@ -330,6 +320,27 @@ def _guarded_updates(state: Mapping[str, Restorable]) -> Iterator[None]:
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _sum_of_gradients(optimizer: torch.optim.Optimizer) -> float:
+    """Return a number that is NaN or infinite if an entry of a gradient is; written for speed."""
+    total = 0.0
+    elsewhere: list[Tensor] = []  # on devices where each answer is waited for
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            if (gradient := parameter.grad) is not None:
+                if gradient.is_cpu:
+                    total += abs(gradient.sum().item())
+                else:
+                    elsewhere.append(gradient.sum().abs())
+    for device in {one.device for one in elsewhere}:
+        total += torch.stack([one for one in elsewhere if one.device == device]).sum().item()
+    return total
+
+
+def _is_finite(gradient: Tensor) -> bool:
+    values = gradient.coalesce().values() if gradient.is_sparse else gradient
+    return bool(torch.isfinite(values).all())
 
 
 @dataclass
