@@ -47,7 +47,7 @@ class Settings:
         "zelda/ppcg-uniform",
     )
     """Which agents to train, as game/regime, or game/regime/algorithm where it is another."""
-    steps: int = 1_000_000
+    steps: int = 600_000
     """Ticks that each agent is trained for, over all levels side by side."""
     difficulties: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
     """Difficulties of the generated levels that agents are tested on."""
