@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 from sidle import seeding, storage, studies
 from sidle.cli import main, models
 from sidle.ppcg import play, playable
+from sidle.ppcg.agents import NetworkSettings, agent
 from sidle.ppcg.play import recording
 from sidle.studies import execution
 from sidle.studies.study import complete_seeds, judge
@@ -69,7 +70,7 @@ def programs():
 
 @pytest.fixture(scope="session")
 def own_game(tmp_path_factory):
-    """The game that docs/write-a-game.md writes, its levels, and a recording of it."""
+    """The game that docs/write-a-game.md writes, its levels, a recording of it, and agents."""
     place = tmp_path_factory.mktemp("own_game")
     for kind, content in blocks(ROOT / "docs" / "write-a-game.md"):
         if kind in ("vgdl", "level"):
@@ -80,6 +81,9 @@ def own_game(tmp_path_factory):
     for _ in range(9):
         episode.step(0)
     storage.write_json(place / "cheese-9-ticks.json", recording.record(episode).as_dict())
+    for found in (stage, playable.find("frogs")):
+        name = f"{found.game.name}-agent"
+        agent.build(found.game, found.shape, "ppo", NetworkSettings()).save(place / name)
     return place
 
 
@@ -114,7 +118,7 @@ def test_documented_command_works(line, folder, capsys):
         )
         assert done.returncode == 0, done.stderr
     elif words[0] == "sidle":
-        if words[1] in ("run", "play") and "--dry-run" not in words:
+        if words[1] in ("run", "play", "train") and "--dry-run" not in words:
             words.append("--dry-run")
         assert main.main(words[1:]) == 0, capsys.readouterr().err
     else:

@@ -32,7 +32,7 @@ class Options:
     """Train an agent on a game, and let it play levels it has not seen.
 
     The game is a built-in one or a file of your own in VGDL, with levels in a .txt file beside it.
-    What was learned is kept: the same command goes on from where it was interrupted.
+    Ctrl-C keeps what was learned: the same command goes on from there (DQN begins anew).
     """
 
     game: tyro.conf.Positional[str]
@@ -87,7 +87,13 @@ def train(arguments: list[str]) -> int:
         result = _train(options, settings, game, chosen, out)
     except KeyboardInterrupt:
         again = shlex.join(["sidle", "train", *arguments])
-        print(f"\nWhat was learned is kept. To go on: {again}", file=sys.stderr)
+        kept = (
+            "DQN's memory is not kept"
+            if settings.algorithm == "dqn"
+            else "What was learned is kept"
+        )
+        way = "To begin anew" if settings.algorithm == "dqn" else "To go on"
+        print(f"\n{kept}. {way}: {again}", file=sys.stderr)
         raise
     _announce(options, result)
     return 0
@@ -260,7 +266,9 @@ def _announce(options: Options, result: dict[str, Any]) -> None:
         )
     shown: list[Any] = [table]
     if options.curriculum == "ppcg" and result["difficulty"] is not None:
-        shown.append(f"Mean difficulty in the end: {result['difficulty']:.2f}.")
+        shown.append(
+            f"In the end it met levels of difficulty {result['difficulty']:.2f} on average."
+        )
     console.show(*shown, f"Kept in {result['agent']}. Watch it: {_watch(options, result)}")
 
 
