@@ -22,7 +22,7 @@ from playwright.sync_api import sync_playwright
 from sidle.ppcg import games, generators, pictures, playable
 from sidle.ppcg.render import PAPER, Frame, Renderer, sheet
 from sidle.report import figures as draw
-from sidle.studies import connectivity, execution, mutual_information
+from sidle.studies import connectivity, execution, level_generation, mutual_information
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[1]
@@ -48,6 +48,24 @@ def instabilities() -> dict[str, Any]:
     limit = left["data"][0] | {"x": [0.04, 1], "showlegend": False}
     right["data"] = [*recoloured(tickets, 3), limit]
     return side_by_side(left, right)
+
+
+def generalisation() -> dict[str, Any]:
+    """Return the levels won in Zelda by their difficulty, and beside it in Frogs, as one figure."""
+    drawn = figures_of(level_generation)
+    left, right = drawn["zelda-generalisation"], drawn["frogs-generalisation"]
+    named = {trace.get("name") for trace in left["data"]}
+    right["data"] = [
+        trace | ({"showlegend": False} if trace.get("name") in named else {})
+        for trace in right["data"]
+    ]
+    figure = side_by_side(left, right)
+    figure["layout"]["margin"]["t"] = 40
+    figure["layout"]["annotations"] = [
+        {"text": text, "x": x, "y": 1.08, "xref": "paper", "yref": "paper", "showarrow": False}
+        for text, x in (("Zelda", 0.225), ("Frogs", 0.775))
+    ]
+    return figure
 
 
 def recoloured(traces: list[dict[str, Any]], first: int) -> list[dict[str, Any]]:
@@ -214,6 +232,7 @@ def write_svg(figure: dict[str, Any], path: Path) -> None:
 if __name__ == "__main__":
     write_svg(bounds(), FOLDER / "mi-bounds.svg")
     write_svg(instabilities(), FOLDER / "lmc-instability.svg")
+    write_svg(generalisation(), FOLDER / "ppcg-generalisation.svg")
     write_svg(level_counts(), FOLDER / "ppcg-generators.svg")
     write_levels(FOLDER / "ppcg-levels.png")
     write_games(FOLDER / "ppcg-games.png")

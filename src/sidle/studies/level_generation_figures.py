@@ -18,6 +18,10 @@ from sidle.studies.level_generation_claims import games_of, sparsity_points, win
 from sidle.studies.study import Figure, Record, select
 
 _TICKS = "ticks of training"
+_COLOURS: tuple[tuple[str, float | None], ...] = (
+    ("fixed", 1.0), ("ppcg-uniform", None), ("one-level", None), ("fixed", 0.5), ("ppcg", None),
+    ("uniform", None), ("replay", None), ("several-levels", None),
+)  # fmt: skip
 
 
 def figures(records: Sequence[Record]) -> list[Figure]:
@@ -67,6 +71,16 @@ def _regimes(records: Sequence[Record]) -> dict[str, list[Record]]:
     return found
 
 
+def _colour(records: Sequence[Record]) -> int:
+    """Return the colour of a regime, the same in all figures."""
+    first = records[0]
+    if first["kind"] == "random":
+        return 2 * len(_COLOURS) + 1
+    which = (first["regime"], first["difficulty"])
+    place = _COLOURS.index(which) if which in _COLOURS else 0
+    return place + (len(_COLOURS) if first["algorithm"] == "dqn" else 0)
+
+
 def _over_seeds(
     rows: Iterable[Sequence[float]],
 ) -> tuple[list[float], list[float | None], list[float | None]]:
@@ -80,9 +94,9 @@ def _generalisation_figure(
     game: str, records: Sequence[Record], chance: Sequence[Record]
 ) -> Figure:
     traces: list[Trace] = []
-    for index, (title, some) in enumerate(_regimes(records).items()):
-        x = some[0]["difficulties"]
-        traces += draw.line_with_band(x, *_over_seeds(win_rates(some).values()), title, index)
+    for title, some in _regimes(records).items():
+        x, rates = some[0]["difficulties"], win_rates(some)
+        traces += draw.line_with_band(x, *_over_seeds(rates.values()), title, _colour(some))
     if chance:
         mean, _, _ = _over_seeds(win_rates(chance).values())
         traces += draw.reference_line(chance[0]["difficulties"], mean, "random actions")
@@ -103,11 +117,11 @@ def _hand_made_figure(game: str, records: Sequence[Record], chance: Sequence[Rec
     if chance:
         series["random actions"] = list(chance)
     traces: list[Trace] = []
-    for index, (title, some) in enumerate(series.items()):
+    for title, some in series.items():
         rates = win_rates(some, levels="hand_made")
         mean, low, high = _over_seeds(rates.values())
         names = [f"level {number}" for number in range(len(mean))]
-        traces += draw.interval_points(names, mean, low, high, title, index)
+        traces += draw.interval_points(names, mean, low, high, title, _colour(some))
     return Figure(
         f"{game}-hand-made",
         f"{_title(game)}: levels made by hand",
@@ -119,10 +133,10 @@ def _hand_made_figure(game: str, records: Sequence[Record], chance: Sequence[Rec
 
 def _curve_figure(game: str, records: Sequence[Record]) -> Figure:
     traces: list[Trace] = []
-    for index, (title, some) in enumerate(_regimes(records).items()):
+    for title, some in _regimes(records).items():
         x, rows = _columns(some, "win_rate")
         if x:
-            traces += draw.line_with_band(x, *_over_seeds(rows), title, index)
+            traces += draw.line_with_band(x, *_over_seeds(rows), title, _colour(some))
     if not traces:
         traces = draw.reference_line([0, 1], [0, 0], "no episode ended")
     return Figure(
@@ -136,15 +150,18 @@ def _curve_figure(game: str, records: Sequence[Record]) -> Figure:
 
 def _difficulty_figure(game: str, records: Sequence[Record]) -> Figure:
     traces: list[Trace] = []
-    for index, (title, some) in enumerate(_regimes(records).items()):
+    for title, some in _regimes(records).items():
         x, rows = _columns(some, "difficulty")
+        # What is kept is the mean of the levels that come next; of U(0, d) that is half of d.
+        share = 0.5 if some[0]["regime"] == "ppcg-uniform" else 1.0
+        rows = [[value / share for value in row] for row in rows]
         if x:
-            traces += draw.line_with_band(x, *_over_seeds(rows), title, index)
+            traces += draw.line_with_band(x, *_over_seeds(rows), title, _colour(some))
     return Figure(
         f"{game}-difficulty",
         f"{_title(game)}: how difficult the levels become",
-        "Mean difficulty of the levels that come next. Of U(0, d) that is half of d.",
-        draw.figure(traces, _TICKS, "difficulty", y_range=(-0.02, 1.02)),
+        "The difficulty d of Progressive PCG: up by alpha on a win, down by alpha on a loss.",
+        draw.figure(traces, _TICKS, "d", y_range=(-0.02, 1.02)),
     )
 
 
@@ -247,6 +264,7 @@ def _sparsity_figure(records: Sequence[Record]) -> Figure:
         "levels of that difficulty, against how often random actions win there.",
         draw.figure(
             traces, "levels won by random actions", "gain in levels won",
+            x_range=(-0.005, 1.1 * max(x for trace in traces for x in trace["x"]) + 0.005),
             x_format=".1%", y_format=".0%",
         ),
     )  # fmt: skip
