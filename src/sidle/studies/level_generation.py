@@ -45,9 +45,11 @@ class Settings:
         "frogs/fixed-1",
         "frogs/ppcg-uniform",
         "zelda/ppcg-uniform",
+        "zelda/fixed-1",
+        "frogs/fixed-0.5",
     )
     """Which agents to train, as game/regime, or game/regime/algorithm where it is another."""
-    steps: int = 600_000
+    steps: int = 1_000_000
     """Ticks that each agent is trained for, over all levels side by side."""
     difficulties: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
     """Difficulties of the generated levels that agents are tested on."""
@@ -75,8 +77,9 @@ class Settings:
     """Gamma."""
     gae: float = 0.95
     """Lambda of the advantages."""
-    entropy: float = 0.01
-    """Weight of the entropy."""
+    entropy: float = 0.03
+    """Weight of the entropy. With 0.01 about half of the agents trained on one level of Zelda
+    never won it: they learned to keep out of the way of monsters."""
     rewards: str = "score"
     """What is rewarded: score (its change, as in the paper), sign or outcome."""
     ego_window: int = 9
@@ -185,6 +188,7 @@ PRESETS = {
         rollout=5,
         learning_rate=7e-4,
         gae=1.0,
+        entropy=0.01,
         ego_window=0,
         filters=32,
         features=512,

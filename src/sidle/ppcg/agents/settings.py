@@ -63,8 +63,8 @@ class TrainSettings:
     """Gamma."""
     gae: float = 0.95
     """Lambda of the advantages [GAE] (a2c, ppo); 1 in the paper."""
-    entropy: float = 0.01
-    """Weight of the entropy (a2c, ppo)."""
+    entropy: float = 0.03
+    """Weight of the entropy (a2c, ppo); 0.01 in the paper."""
     value: float = 0.5
     """Weight of the value loss (a2c, ppo)."""
     largest_gradient: float = 0.5
