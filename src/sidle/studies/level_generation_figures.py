@@ -18,6 +18,7 @@ from sidle.studies.level_generation_claims import games_of, sparsity_points, win
 from sidle.studies.study import Figure, Record, select
 
 _TICKS = "ticks of training"
+_SHADES = [[0.0, "#c65bab"], [0.5, "#7a6ff0"], [1.0, "#129b78"]]  # seen on light and dark pages
 _COLOURS: tuple[tuple[str, float | None], ...] = (
     ("fixed", 1.0), ("ppcg-uniform", None), ("one-level", None), ("fixed", 0.5), ("ppcg", None),
     ("uniform", None), ("replay", None), ("several-levels", None),
@@ -161,7 +162,7 @@ def _difficulty_figure(game: str, records: Sequence[Record]) -> Figure:
         f"{game}-difficulty",
         f"{_title(game)}: how difficult the levels become",
         "The difficulty d of Progressive PCG: up by alpha on a win, down by alpha on a loss.",
-        draw.figure(traces, _TICKS, "d", y_range=(-0.02, 1.02)),
+        draw.figure(traces, _TICKS, "difficulty d", y_range=(-0.02, 1.02)),
     )
 
 
@@ -208,15 +209,13 @@ def _map_figure(record: Record, name: str, method: str) -> Figure:
     points = record[name]
     traces: list[Trace] = []
     rated = sorted({d for d in difficulties if d is not None})
-    for index, value in enumerate([*rated, None]):
+    for value in [*rated, None]:
         some = [p for p, d in zip(points, difficulties, strict=True) if d == value]
         drawn_by_hand = value is None
-        marker: dict[str, Any] = {"color": PALETTE[index % len(PALETTE)], "size": 5, "opacity": 0.7}
-        if drawn_by_hand:
-            marker = {"color": PALETTE[1], "size": 14, "symbol": "star", "line": {"width": 1}}
-        else:
-            marker["color"] = [value] * len(some)
-            marker |= {"cmin": 0.0, "cmax": 1.0, "colorscale": "Viridis"}
+        marker: dict[str, Any] = {"color": PALETTE[1], "size": 14, "symbol": "star"}
+        if not drawn_by_hand:
+            marker = {"color": [value] * len(some), "size": 6, "opacity": 0.8}
+            marker |= {"cmin": 0.0, "cmax": 1.0, "colorscale": _SHADES}
         traces.append(
             {
                 "type": "scatter",
@@ -227,11 +226,10 @@ def _map_figure(record: Record, name: str, method: str) -> Figure:
                 "marker": marker,
             }
         )
-    axes = ("first component", "second component")
+    axes = ("first coordinate", "second coordinate")
     if name == "pca":
-        axes = tuple(
-            f"{axis} ({share:.0%})" for axis, share in zip(axes, record["explained"], strict=True)
-        )  # type: ignore[assignment]
+        first, second = record["explained"]
+        axes = (f"first component ({first:.0%})", f"second component ({second:.0%})")
     return Figure(
         f"{record['game']}-{name}",
         f"{_title(record['game'])}: where levels made by hand lie ({method})",
