@@ -68,7 +68,7 @@ class Settings:
     rollout: int = 32
     """Ticks of each between updates."""
     epochs: int = 3
-    """Passes over a rollout (ppo)."""
+    """Passes over a rollout (ppo); DQN learns from as many ticks of its memory meanwhile."""
     minibatch: int = 512
     """Ticks of a minibatch (ppo)."""
     learning_rate: float = 1e-3
@@ -171,7 +171,7 @@ PRESETS = {
     "quick": Settings(
         agents=("zelda/fixed-0.5", "frogs/fixed-1", "frogs/ppcg-uniform"),
         seeds=5,
-        steps=16_384,
+        steps=32_768,
         difficulties=(0.0, 0.5, 1.0),
         test_levels=20,
         repeats=2,

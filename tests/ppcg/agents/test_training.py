@@ -16,6 +16,9 @@ from sidle.ppcg.level_replay import PrioritizedReplay
 
 pytest.importorskip("stable_baselines3", reason="the extra rl is not installed")
 
+from sidle.ppcg.stable_baselines import StableBaselinesEnvironment
+from sidle.ppcg.vector_environment import VectorEnvironment
+
 FROGS = playable.find("frogs")
 NETWORK = agents.NetworkSettings(filters=4, features=16, ego_window=5)
 TINY = agents.TrainSettings(
@@ -95,6 +98,15 @@ def test_another_seed_is_another_agent_and_the_callers_chance_is_left_alone():
     assert same(one, again)
     assert not same(one, other)
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_dqn_learns_from_as_many_ticks_as_ppo():
+    settings = dataclasses.replace(TINY, algorithm="dqn", epochs=3)
+    environment = StableBaselinesEnvironment(
+        VectorEnvironment(FROGS, settings.n_envs, difficulty=0.0, ego_window=NETWORK.ego_window)
+    )
+    model = learning.make_model(environment, settings, FROGS.game.channels)
+    assert model.gradient_steps * 64 == 3 * settings.n_envs * settings.rollout
 
 
 def test_dqn_trains_and_is_kept(tmp_path):

@@ -97,11 +97,13 @@ def make_model(
         "verbose": 0,
     }
     if settings.algorithm == "dqn":
+        collected = settings.rollout * settings.n_envs
         return DQN(
             **common,
             buffer_size=settings.memory,
             batch_size=settings.minibatch,
             train_freq=(settings.rollout, "step"),
+            gradient_steps=max(1, settings.epochs * collected // settings.minibatch),
             learning_starts=min(settings.steps // 20, settings.memory // 10),
         )
     common |= {

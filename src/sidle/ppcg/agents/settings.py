@@ -70,7 +70,7 @@ class TrainSettings:
     largest_gradient: float = 0.5
     """Norm that gradients are clipped to."""
     epochs: int = 3
-    """Passes over a rollout (ppo)."""
+    """Passes over a rollout (ppo); dqn learns from as many ticks of its memory meanwhile."""
     minibatch: int = 512
     """Ticks of a minibatch (ppo, dqn)."""
     clip: float = 0.2
