@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sidle.errors import ArgumentError, DataError, ShapeError
-from sidle.ppcg.layout import most_records
+from sidle.ppcg.layout import count_characters, most_records, placing
 from sidle.ppcg.vgdl import Game, Level
 
 N_BINS = 101
@@ -46,9 +46,13 @@ class LevelBank:
         self._characters = np.zeros((0, height, width), np.uint8)
         self._sizes = np.zeros((0, 2), np.int64)
         self._difficulties = np.zeros(0, np.float64)
+        self._bins = np.zeros(0, np.int64)
         self._ids = np.zeros(0, np.int64)
         self._uses = np.zeros(0, np.int64)
         self._rooms = np.zeros(len(game.types), np.int64)
+        self._known = np.array(sorted({" ", *game.mapping}), "U1").view(np.uint32)
+        self._placing, self._amounts = placing(game)
+        self._avatars = np.array(game.avatars(), np.int64)
 
     def __len__(self) -> int:
         return self._n
@@ -85,7 +89,7 @@ class LevelBank:
 
     def bins(self) -> npt.NDArray[np.int64]:
         """Return the bin of each level, int64 (M,), -1 where it has no difficulty."""
-        return np.rint(np.nan_to_num(self.difficulties, nan=-0.01) * (N_BINS - 1)).astype(np.int64)
+        return self._bins[: self._n]
 
     def level(self, index: int) -> Level:
         """Return the level at ``index``."""
@@ -174,18 +178,20 @@ class LevelBank:
                     f"got {levels.dtype} {levels.shape}."
                 )
             self._check_fits(*levels.shape[1:])
-            self._check_characters(levels)
             characters[:, : levels.shape[1], : levels.shape[2]] = levels
             sizes[:] = levels.shape[1:]
         else:
             for place, level in enumerate(levels):
                 self._check_fits(level.height, level.width)
-                self._check_characters(level.characters[np.newaxis])
                 characters[place, : level.height, : level.width] = level.characters
                 sizes[place] = level.height, level.width
-        np.maximum(self._rooms, most_records(self.game, characters), out=self._rooms)
+        counts = count_characters(characters)
+        placed = counts[:, self._placing] @ self._amounts
+        self._check(characters, sizes, counts, placed)
+        np.maximum(self._rooms, most_records(self.game, placed), out=self._rooms)
         self._characters[where], self._sizes[where] = characters, sizes
         self._difficulties[where], self._ids[where] = difficulty, names
+        self._bins[where] = -1 if difficulties is None else np.rint(difficulty * (N_BINS - 1))
         self._uses[where] = 0
         self.version += 1
 
@@ -196,22 +202,26 @@ class LevelBank:
                 f"{self.height} x {self.width}. Make the bank as large as its largest level."
             )
 
-    def _check_characters(self, codes_MHW: npt.NDArray[np.uint8]) -> None:
-        known = np.zeros(256, bool)
-        known[[ord(" "), *(ord(character) for character in self.game.mapping)]] = True
-        avatars = {self.game.types[number] for number in self.game.avatars()}
-        placed = np.zeros(256, np.int64)
-        for character, names in self.game.mapping.items():
-            placed[ord(character)] = sum(name in avatars for name in names)
-        if not known[codes_MHW].all():
-            index, row, column = np.argwhere(~known[codes_MHW])[0].tolist()
+    def _check(
+        self,
+        characters: npt.NDArray[np.uint8],
+        sizes: npt.NDArray[np.int64],
+        counts: npt.NDArray[np.int64],
+        placed: npt.NDArray[np.int64],
+    ) -> None:
+        """Raise DataError unless all characters are known and each level has one avatar."""
+        n_known = counts[:, self._known].sum(axis=1)
+        if (n_known != sizes.prod(axis=1)).any():
+            index = int(np.argmax(n_known != sizes.prod(axis=1)))
+            level = characters[index, : sizes[index, 0], : sizes[index, 1]]
+            row, column = np.argwhere(~np.isin(level, self._known))[0].tolist()
             raise DataError(
                 f"level {index} of {self.game.name}",
-                f"character {chr(codes_MHW[index, row, column])!r} in row {row + 1}, "
+                f"character {chr(level[row, column])!r} in row {row + 1}, "
                 f"column {column + 1} has no meaning.",
                 f"The game's LevelMapping defines: {' '.join(self.game.mapping)}.",
             )
-        n_avatars = placed[codes_MHW].sum(axis=(1, 2))
+        n_avatars = placed[:, self._avatars].sum(axis=1)
         if (n_avatars != 1).any():
             index = int(np.argmax(n_avatars != 1))
             raise DataError(
@@ -221,7 +231,7 @@ class LevelBank:
             )
 
     def _enlarge(self, size: int) -> None:
-        for name in ("_characters", "_sizes", "_difficulties", "_ids", "_uses"):
+        for name in ("_characters", "_sizes", "_difficulties", "_bins", "_ids", "_uses"):
             old = getattr(self, name)
             new = np.zeros((size, *old.shape[1:]), old.dtype)
             new[: self._n] = old[: self._n]

@@ -31,7 +31,7 @@ from sidle import seeding
 from sidle.errors import ArgumentError, ShapeError, SidleError
 from sidle.ppcg.bank import N_BINS, LevelBank
 from sidle.ppcg.kernels import codes, searching, stepping
-from sidle.ppcg.layout import Layout, most_records
+from sidle.ppcg.layout import Layout, count_characters, most_records, placing
 from sidle.ppcg.vgdl import Game, Level
 
 Autoreset = Literal["same_step", "next_step", "disabled"]
@@ -258,7 +258,7 @@ class Engine:
 
         Steps are in order, within one step slots are.
         """
-        log = self._log[: self._n_logged]
+        log = self.ended()
         made = np.zeros(len(log), EPISODE)
         for name, column in (
             ("slot", stepping.L_SLOT),
@@ -273,8 +273,17 @@ class Engine:
         if self.bank is not None and known.any():
             made["id"][known] = self.bank.ids[made["level"][known]]
             made["difficulty"][known] = self.bank.difficulties[made["level"][known]]
-        self._n_logged = 0
         return made
+
+    def ended(self) -> npt.NDArray[np.int64]:
+        """Return the episodes that ended since the last call in short, int64 (E, 5).
+
+        Columns: slot, index in the bank, whether won, score, length; a view, overwritten by the
+        next step. What it returns, `episodes` does not return again.
+        """
+        log = self._log[: self._n_logged]
+        self._n_logged = 0
+        return log
 
     # What to play.
 
@@ -528,7 +537,9 @@ class Engine:
             self._placed[slot] = 0
             self._placed[slot, : level.height, : level.width] = level.characters
             self._placed_sizes[slot] = level.height, level.width
-        self._room_for(most_records(self.game, self._placed[where]))
+        characters, amounts = placing(self.game)
+        placed = count_characters(self._placed[where])[:, characters] @ amounts
+        self._room_for(most_records(self.game, placed))
 
     def _weigh(self, weights: npt.ArrayLike, *, by_level: bool) -> None:
         if self.bank is None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sidle.ppcg.kernels import codes
+from sidle.ppcg.kernels import codes, counting
 from sidle.ppcg.vgdl import Game
 
 WINNERS = ("NO_WINNER", "PLAYER_WINS", "PLAYER_LOSES")
@@ -53,6 +53,8 @@ class Layout:
         found = blocked + n_rules
         doomed = found + capacity + 4 * n_types
         dying = doomed + n_cells * n_types
+        cover = dying + n_cells
+        covered = cover + 2 * n_cells
         for place, value in (
             (codes.D_TYPES, n_types),
             (codes.D_CAPACITY, capacity),
@@ -67,13 +69,15 @@ class Layout:
             (codes.D_FOUND, found),
             (codes.D_DOOMED, doomed),
             (codes.D_DYING, dying),
+            (codes.D_COVER, cover),
+            (codes.D_COVERED, covered),
         ):
             image[place] = value
         segments = image[codes.SEGMENTS : codes.SEGMENTS + 2 * n_types].reshape(n_types, 2)
         segments[:, codes.BASE] = np.cumsum(rooms) - rooms
         segments[:, codes.ROOM] = rooms
         image.flags.writeable = False
-        return cls(game, height, width, rooms, image, words, dying + n_cells)
+        return cls(game, height, width, rooms, image, words, covered + capacity)
 
     def first(self, kind: int) -> int:
         """Return where the records of a type begin in a state."""
@@ -224,7 +228,12 @@ def _tables(game: Game) -> npt.NDArray[np.int64]:
             else:
                 placed[ord(character)].append(kind)
     placed_start = np.cumsum([0, *map(len, placed)])
+    meetings = tables.gates[tables.n_edge_rules :]
+    meetings = meetings[(meetings[:, : codes.G_SECOND_RECORDS + 1] != 0).all(axis=1)]
     sizes = {
+        codes.D_MEETING_SECOND: np.bitwise_or.reduce(
+            meetings[:, codes.G_SECOND_RECORDS], initial=0
+        ),
         codes.D_EDGE_RULES: tables.n_edge_rules,
         codes.D_ALL_RULES: len(rules),
         codes.D_RULES: append(rules),
@@ -250,21 +259,30 @@ def _tables(game: Game) -> npt.NDArray[np.int64]:
     return image
 
 
-def most_records(game: Game, characters: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-    """Return how many records of each type a level places at most, (T,).
+def count_characters(levels: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """Return how often each code occurs in each of ``levels`` (M, H, W), int64 (M, 256)."""
+    counts = np.zeros((len(levels), 256), np.int64)
+    counting.count_characters(levels, counts)
+    return counts
+
+
+def placing(game: Game) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the codes of the characters that place something, (P,), and of what how many, (P, T).
+
+    Both kinds of sprites are counted, records and fixed ones.
+    """
+    characters = np.array([ord(character) for character in game.mapping], np.int64)
+    amounts = np.zeros((len(characters), len(game.types)), np.int64)
+    for row, names in zip(amounts, game.mapping.values(), strict=True):
+        for name in names:
+            row[game.types.index(name)] += 1
+    return characters, amounts
+
+
+def most_records(game: Game, placed: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return how many records of each type a level has at most, (T,), 0 for fixed types.
 
     Args:
-        characters: (M, H, W), codes, 0 outside of a level.
+        placed: sprites of each type in each level, (M, T).
     """
-    most = np.zeros(len(game.types), np.int64)
-    flat = characters.reshape(len(characters), -1)
-    counts: dict[int, npt.NDArray[np.int64]] = {}
-    for character, names in game.mapping.items():
-        for name in names:
-            kind = game.types.index(name)
-            if not game.tables.types[kind, codes.T_FIXED]:
-                here = (flat == ord(character)).sum(axis=1)
-                counts[kind] = counts.get(kind, np.zeros(len(flat), np.int64)) + here
-    for kind, per_level in counts.items():
-        most[kind] = per_level.max(initial=0)
-    return most
+    return np.where(game.tables.types[:, codes.T_FIXED], 0, placed.max(axis=0, initial=0))

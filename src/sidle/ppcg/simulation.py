@@ -32,7 +32,8 @@ ENDED = np.dtype([*EPISODE.descr, ("truncated", np.bool_)])
 """An episode that ended, as `engine.EPISODE`, and whether it was cut off."""
 
 _NONE_ENDED = np.zeros(0, ENDED)
-_NONE_FINISHED = np.zeros(0, EPISODE)
+_NONE_FINISHED = np.zeros((0, 5), np.int64)
+_SLOT = 0  # column of what `Engine.ended` returns
 _NOT_A_NUMBER = -1  # of a level that was placed by hand
 
 
@@ -194,12 +195,12 @@ class Simulation:
         np.copyto(self.terminated, engine.dones)
         np.copyto(self.rewards, engine.rewards)
         np.copyto(self.won, engine.wins)
-        finished = engine.episodes() if self.terminated.any() else _NONE_FINISHED
+        finished = engine.ended() if self.terminated.any() else _NONE_FINISHED
         if self.autoreset == "next_step" and self._pending.any():
             finished = self._replace_pending(finished)
         cut_off = None if self.max_episode_steps is None else self._cut_off()
         if self.autoreset == "disabled" and self._is_over.any():
-            finished = finished[~self._is_over[finished["slot"]]]
+            finished = finished[~self._is_over[finished[:, _SLOT]]]
             cut_off = None if cut_off is None else cut_off[~self._is_over[cut_off]]
             self.won[self._is_over] = self._won_before[self._is_over]
         self.ended = _NONE_ENDED
@@ -314,7 +315,7 @@ class Simulation:
         self.engine.weigh_levels(self._weights)
         self._arranged = self.curriculum.version
 
-    def _replace_pending(self, finished: npt.NDArray[np.void]) -> npt.NDArray[np.void]:
+    def _replace_pending(self, finished: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Begin new episodes where some ended in the step before; the engine began most of them.
 
         Returns:
@@ -327,7 +328,7 @@ class Simulation:
         np.add.at(self.store.bank.uses, self.engine.levels[began], 1)
         if len(played_on):
             self.engine.reset(slots=played_on)
-        finished = finished[~self._pending[finished["slot"]]]
+        finished = finished[~self._pending[finished[:, _SLOT]]]
         for flags in (self.terminated, self.won):
             flags[pending] = False
         self.rewards[pending] = 0.0
@@ -345,13 +346,13 @@ class Simulation:
         return np.flatnonzero(self.truncated)
 
     def _settle(
-        self, finished: npt.NDArray[np.void], cut_off: npt.NDArray[np.int64] | None
+        self, finished: npt.NDArray[np.int64], cut_off: npt.NDArray[np.int64] | None
     ) -> None:
         """Note what ended, tell the curriculum, prepare what comes next."""
         n_finished = len(finished)
         ended = np.zeros(n_finished + (0 if cut_off is None else len(cut_off)), ENDED)
-        for name in ("slot", "level", "won", "score", "length"):
-            ended[name][:n_finished] = finished[name]
+        for column, name in enumerate(("slot", "level", "won", "score", "length")):
+            ended[name][:n_finished] = finished[:, column]
         if cut_off is not None:
             ended["slot"][n_finished:] = cut_off
             ended["level"][n_finished:] = self.engine.levels[cut_off]

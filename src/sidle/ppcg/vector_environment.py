@@ -127,6 +127,7 @@ class VectorEnvironment(VectorEnv[Planes, npt.NDArray[np.int64], npt.NDArray[Any
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._renderer = None if render_mode is None else Renderer(playable.game, tile=tile)
         self._all = np.ones(num_envs, np.bool_)
+        self._all.flags.writeable = False  # all infos share it
         self._is_reset = False
 
     def reset(
@@ -242,14 +243,14 @@ class VectorEnvironment(VectorEnv[Planes, npt.NDArray[np.int64], npt.NDArray[Any
         simulation, everywhere = self.simulation, self._all
         return {
             "score": simulation.engine.scores.copy(),
-            "_score": everywhere.copy(),
+            "_score": everywhere,
             "level": simulation.ids.copy(),
-            "_level": everywhere.copy(),
+            "_level": everywhere,
             "difficulty": simulation.difficulties.copy(),
-            "_difficulty": everywhere.copy(),
+            "_difficulty": everywhere,
             # Replaced in the same step, a level is a new one.
             "win": simulation.won & (simulation.autoreset != "same_step"),
-            "_win": everywhere.copy(),
+            "_win": everywhere,
         }
 
     def _add_final(self, infos: dict[str, Any]) -> None:
@@ -258,7 +259,7 @@ class VectorEnvironment(VectorEnv[Planes, npt.NDArray[np.int64], npt.NDArray[Any
         slots = ended["slot"]
         where = np.zeros(n, np.bool_)
         where[slots] = True
-        last = np.full(n, None, object)
+        last = np.empty(n, object)
         for slot, planes in zip(
             slots.tolist(),
             self.view.of_some(self.simulation.final_planes[slots], slots),
@@ -273,9 +274,9 @@ class VectorEnvironment(VectorEnv[Planes, npt.NDArray[np.int64], npt.NDArray[Any
             ("win", "won", np.zeros(n, np.bool_)),
         ):
             empty[slots] = ended[column]
-            final[name], final[f"_{name}"] = empty, where.copy()
+            final[name], final[f"_{name}"] = empty, where
         infos |= {
-            "final_obs": last, "_final_obs": where.copy(),
+            "final_obs": last, "_final_obs": where,
             "final_info": final, "_final_info": where,
         }  # fmt: skip
 

@@ -216,8 +216,11 @@ DEAD, DISABLED, FRESH = 1, 2, 4  # removed at the end of the tick; a killed avat
     D_FOUND,
     D_DOOMED,
     D_DYING,
+    D_COVER,
+    D_COVERED,
+    D_MEETING_SECOND,  # mask of the types kept as records that others kept so may meet
     DIMENSIONS,
-) = range(29)
+) = range(32)
 SEGMENTS = 32  # (T, 2): the first record of a type, and how many it has room for
 MOST_TYPES = 63
 TYPES = SEGMENTS + 2 * MOST_TYPES  # (T, TYPE_COLUMNS)
@@ -230,10 +233,15 @@ M_PRESENT = 0  # mask of the types of which there are sprites
 M_DEAD = 1  # mask of the types of which records were killed
 M_DOOMED = 2  # how many fixed sprites were killed
 M_SHIELDED = 3  # 1: some rule is blocked
-NEAR = 4  # (T,): fixed types that some sprite of the type may touch
+M_COVERED = 4  # 1: it is noted which records cover which cells
+M_OUTSIDE = 5  # mask of the types with records not wholly inside, if it is noted
+NEAR = 6  # (T,): fixed types that some sprite of the type may touch
 LISTED = NEAR + MOST_TYPES  # (T,): sprites of the type when the rule at hand began
 TOUCH = LISTED + MOST_TYPES  # (K,): fixed types that the record touches
 # Then, at D_BLOCKED (R,): 1 where a shield blocks the rule for the rest of the tick; at D_FOUND
 # (K + 4 T,): second sprites that the first at hand overlaps, as index T + type; at D_DOOMED
 # (H W T,): the fixed sprites killed in this tick, as cell T + type; at D_DYING (H W,): masks of
-# their types.
+# their types; at D_COVER (H W, 2): masks of the types of which one record, and more than one, may
+# cover the cell; at D_COVERED (K,): the first row and column that a record covers and the last
+# ones, a byte each.
+NOWHERE = 255 << 24

@@ -12,6 +12,7 @@ import numpy as np
 from sidle.ppcg.kernels.codes import (
     D_AMOUNTS,
     D_BROODS,
+    D_COVERED,
     D_DOOMED,
     D_DYING,
     D_HEIGHT,
@@ -47,6 +48,7 @@ from sidle.ppcg.kernels.codes import (
     M_DOOMED,
     M_PRESENT,
     NEAR,
+    NOWHERE,
     ROOM,
     SEGMENTS,
     T_BORN,
@@ -61,6 +63,7 @@ from sidle.ppcg.kernels.codes import (
     TILE,
     TOUCH,
 )
+from sidle.ppcg.kernels.covering import cover
 from sidle.ppcg.kernels.memory import bit, first_of, of_type
 
 
@@ -98,10 +101,12 @@ def touched(game, cells, x, y):
 
 @numba.njit(cache=True, nogil=True)
 def refresh_touch(game, state, cells, work, kind, record):
-    """Note anew what fixed types the record touches, where rules ask."""
+    """Note anew where the record is, and what fixed types it touches, where rules ask."""
+    at = record_at(game, record)
+    x, y = np.int64(state[at + F_X]), np.int64(state[at + F_Y])
+    cover(game, work, kind, record, x, y)
     if of_type(game, kind, T_TOUCHES):
-        at = record_at(game, record)
-        mask = touched(game, cells, state[at + F_X], state[at + F_Y])
+        mask = touched(game, cells, x, y)
         work[TOUCH + record] = mask
         work[NEAR + kind] |= mask
 
@@ -142,6 +147,7 @@ def give_birth(game, state, cells, work, kind, x, y, forced):
     for resource in range(game[D_RESOURCES]):
         state[amount_at(game, record, resource)] = 0
     work[M_PRESENT] |= bit(kind)
+    work[game[D_COVERED] + record] = NOWHERE
     refresh_touch(game, state, cells, work, kind, record)
     return record
 

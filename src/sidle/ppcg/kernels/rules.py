@@ -54,6 +54,7 @@ from sidle.ppcg.kernels.codes import (
     H_WINNER,
     HEADER,
     LISTED,
+    M_COVERED,
     M_DEAD,
     M_DOOMED,
     M_PRESENT,
@@ -81,9 +82,13 @@ from sidle.ppcg.kernels.codes import (
     X_MINIMUM,
     X_WIN,
 )
+from sidle.ppcg.kernels.covering import company, note_cover
 from sidle.ppcg.kernels.effects import execute, rectangle
 from sidle.ppcg.kernels.memory import bit, first_of, of_gate, of_rule, of_type
 from sidle.ppcg.kernels.records import record_at, touched
+
+_FEW = 4  # second sprites up to which each is compared at once
+_MANY = 48  # pairs of sprites from which on cells are noted
 
 
 @numba.njit(cache=True, nogil=True)
@@ -174,12 +179,21 @@ def _any_near(game, work, start, stop, fixed):
 @numba.njit(cache=True, nogil=True)
 def _run_pair_rule(game, state, cells, work, stream, rule):
     first_type, last_type = of_rule(game, rule, R_FIRST), of_rule(game, rule, R_FIRST_END)
+    n_first = n_second = np.int64(0)
     for place in range(first_type, last_type):
         work[LISTED + game[place]] = state[HEADER + game[place]]
+        n_first += state[HEADER + game[place]]
     for place in range(of_rule(game, rule, R_SECOND), of_rule(game, rule, R_SECOND_END)):
         work[LISTED + game[place]] = state[HEADER + game[place]]
+        n_second += state[HEADER + game[place]]
     second_fixed = of_gate(game, rule, G_SECOND_FIXED)
-    records = of_gate(game, rule, G_SECOND_RECORDS) & work[M_PRESENT] != 0
+    second_records = of_gate(game, rule, G_SECOND_RECORDS) & work[M_PRESENT]
+    covered = second_records != 0 and n_second >= _FEW
+    if covered and not work[M_COVERED]:
+        if n_first * n_second >= _MANY and of_gate(game, rule, G_FIRST_RECORDS):
+            note_cover(game, state, work)
+        else:
+            covered = False
     for place in range(first_type, last_type):
         kind = game[place]
         count = work[LISTED + kind]
@@ -189,16 +203,21 @@ def _run_pair_rule(game, state, cells, work, stream, rule):
             cell = _next_cell(game, state, cells, work, rule, kind, np.int64(-1))
             while cell >= 0:
                 if not work[game[D_DYING] + cell] >> kind & 1:
-                    _meet(game, state, cells, work, stream, rule, kind, cell)
+                    _meet(game, state, cells, work, stream, rule, kind, cell, second_records)
                 cell = _next_cell(game, state, cells, work, rule, kind, cell)
             continue
         first = first_of(game, kind)
         for record in range(first, first + count):
-            if not records and work[TOUCH + record] & second_fixed == 0:
+            at = record_at(game, record)
+            near = second_records
+            if covered:
+                x, y = np.int64(state[at + F_X]), np.int64(state[at + F_Y])
+                near &= company(game, work, kind, x, y)
+            if near == 0 and work[TOUCH + record] & second_fixed == 0:
                 continue
-            if state[record_at(game, record) + F_FLAGS] & DEAD:
+            if state[at + F_FLAGS] & DEAD:
                 continue
-            _meet(game, state, cells, work, stream, rule, kind, record)
+            _meet(game, state, cells, work, stream, rule, kind, record, near)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -228,8 +247,11 @@ def _next_cell(game, state, cells, work, rule, kind, after):
 
 
 @numba.njit(cache=True, nogil=True)
-def _meet(game, state, cells, work, stream, rule, kind, index):
-    """Run the rule for one first sprite and all second sprites that it overlaps."""
+def _meet(game, state, cells, work, stream, rule, kind, index, near):
+    """Run the rule for one first sprite and all second sprites that it overlaps.
+
+    Of the second ones that are records, only types in the mask ``near`` can be among them.
+    """
     fixed = of_type(game, kind, T_FIXED)
     x, y, _, _ = rectangle(game, state, kind, index)
     found = game[D_FOUND]
@@ -240,6 +262,8 @@ def _meet(game, state, cells, work, stream, rule, kind, index):
         if of_type(game, second, T_FIXED):
             if not fixed and work[TOUCH + index] >> second & 1:
                 n_found = _find_in_cells(game, cells, work, second, x, y, n_found)
+            continue
+        if not near >> second & 1:
             continue
         first = first_of(game, second)
         for record in range(first, first + work[LISTED + second]):

@@ -34,6 +34,7 @@ from sidle.ppcg.kernels.codes import (
     H_WIDTH,
     H_WINNER,
     HEADER,
+    M_COVERED,
     M_PRESENT,
     PLAYER_WINS,
     T_CLASS,
@@ -149,6 +150,7 @@ def play_tick(game, state, cells, planes, work, stream, action, most_ticks, obse
     run_edge_rules(game, state, cells, work, stream)
     run_pair_rules(game, state, cells, work, stream)
     lift_shields(game, work)
+    work[M_COVERED] = 0
     bury(game, state, cells, work, planes, observed)
     judge(game, state, most_ticks)
     if observed:
