@@ -69,6 +69,66 @@ def test_arrays_in_any_memory_order_stay_apart(tmp_path):
     assert loaded["big-endian"].tolist() == [0, 1, 2, 3]
 
 
+def test_the_order_of_axes_in_memory_comes_back(tmp_path):
+    dense = torch.arange(120.0).reshape(2, 3, 4, 5)
+    tree = {
+        "channels last": dense.to(memory_format=torch.channels_last),
+        "transposed": torch.arange(12).reshape(3, 4).t(),
+        "plain": dense,
+        "gaps": dense[:, :, :, ::2],  # the gaps are not kept
+        "expanded": torch.ones(3, 1).expand(3, 4),  # nor is one number in many places
+        "one channel": torch.zeros(2, 1, 4, 5).to(memory_format=torch.channels_last),
+    }
+    checkpoint.save(tmp_path / "c", tree)
+    loaded = checkpoint.load(tmp_path / "c")
+    assert equal(loaded, tree)
+    for name, tensor in loaded.items():
+        assert tensor.stride() == torch.clone(tree[name]).stride(), name
+    assert not loaded["channels last"].is_contiguous()
+
+
+def test_a_fused_optimizer_of_channels_last_weights_goes_on_exactly(tmp_path):
+    def convolution():
+        torch.manual_seed(0)
+        return nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+
+    def train(module, optimizer, steps):
+        for _ in range(steps):
+            optimizer.zero_grad()
+            module(images).square().mean().backward()
+            optimizer.step()
+
+    torch.manual_seed(1)
+    images = torch.randn(8, 3, 6, 6).contiguous(memory_format=torch.channels_last)
+    for kind in (torch.optim.SGD, torch.optim.Adam):
+        settings = {"lr": 0.1, "fused": True} | (
+            {"momentum": 0.9} if kind is torch.optim.SGD else {}
+        )
+        whole = convolution()
+        train(whole, kind(whole.parameters(), **settings), 6)
+        begun = convolution()
+        optimizer = kind(begun.parameters(), **settings)
+        train(begun, optimizer, 3)
+        checkpoint.save(
+            tmp_path / "c", checkpoint.capture({"model": begun, "optimizer": optimizer})
+        )
+        resumed = convolution()
+        optimizer = kind(resumed.parameters(), **settings)
+        objects = {"model": resumed, "optimizer": optimizer}
+        checkpoint.restore(objects, checkpoint.load(tmp_path / "c"), path=tmp_path / "c")
+        train(resumed, optimizer, 3)
+        assert torch.equal(resumed.weight, whole.weight), kind
+
+
+def test_strides_that_no_version_writes_are_refused(tmp_path, monkeypatch):
+    tensor = torch.arange(12.0).reshape(3, 4).t()
+    monkeypatch.setattr(checkpoint, "_strides", lambda tensor: (0, 1))
+    checkpoint.save(tmp_path / "c", {"x": tensor})
+    monkeypatch.undo()
+    with pytest.raises(CheckpointError, match="strides"):
+        checkpoint.load(tmp_path / "c")
+
+
 def test_training_state_goes_on_exactly(tmp_path):
     def objects(seed):
         with seeding.scope(seed):

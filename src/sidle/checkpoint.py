@@ -4,6 +4,9 @@ The object all functions share is a *tree*: dictionaries, lists and tuples whose
 tensors, NumPy arrays, numbers, strings, booleans and None. A module's or optimiser's
 ``state_dict()`` is a tree. Arrays and tensors become tensors of the file; all else is JSON in
 its metadata, with the SHA-256 of everything beside it, so that any changed bit is noticed.
+A tensor comes back with the order of axes in memory that it had (channels last, say): fused
+optimisers of torch walk through weights and momentum side by side and compute nonsense where the
+two are laid out differently.
 Nothing is ever unpickled. Files are replaced whole or not at all (`storage.replacing`).
 """
 
@@ -87,7 +90,8 @@ def save(path: str | Path, tree: Mapping[str, Any]) -> None:
         StorageError: the disk refused; a previous checkpoint at ``path`` is intact.
     """
     table = _TensorTable()
-    content = storage.to_json({"format": FORMAT, "tree": _encode(tree, "", table)})
+    encoded = _encode(tree, "", table)
+    content = storage.to_json({"format": FORMAT, "tree": encoded, "strides": table.strides})
     metadata = {"sidle": content, "digest": _digest(content, table.by_name)}
     with storage.replacing(path) as temporary:
         try:
@@ -134,6 +138,8 @@ def load(path: str | Path, *, device: str | torch.device = "cpu") -> dict[str, A
             f"{path}: checkpoint format {content['format']}, but this version of sidle reads "
             f"format {FORMAT}. Use the version of sidle that wrote it."
         )
+    for name, strides in content.get("strides", {}).items():
+        tensors[name] = _laid_out(tensors[name], tuple(strides), path)
     tree: dict[str, Any] = _decode(content["tree"], tensors, device)
     return tree
 
@@ -151,6 +157,7 @@ class _TensorTable:
 
     def __init__(self) -> None:
         self.by_name: dict[str, Tensor] = {}
+        self.strides: dict[str, tuple[int, ...]] = {}  # of those whose axes lie in another order
         self._names: dict[object, str] = {}
         # Tensors are told apart by their address, so none may be freed before the last is entered.
         self._entered: list[Tensor] = []
@@ -169,10 +176,29 @@ class _TensorTable:
         whole = tensor.numel() * tensor.element_size() == tensor.untyped_storage().nbytes()
         copied = tensor if whole and storage_of_tensor not in self._storages else tensor.clone()
         self.by_name[name] = copied.cpu().contiguous()
+        strides = _strides(tensor)
+        if strides != torch.empty(tensor.shape, device="meta").stride():
+            self.strides[name] = strides
         self._names[same] = name
         self._storages.add(storage_of_tensor)
         self._entered.append(tensor)
         return name
+
+
+def _strides(tensor: Tensor) -> tuple[int, ...]:
+    """Return the strides of a copy that keeps the order of the axes in memory."""
+    return torch.empty_like(tensor, device="meta").stride()
+
+
+def _laid_out(tensor: Tensor, strides: tuple[int, ...], path: Path) -> Tensor:
+    """Return a copy of ``tensor`` with other ``strides``, which fill memory without gaps."""
+    like = torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype, device="meta")
+    if _strides(like) != strides:
+        raise CheckpointError(
+            f"{path}: strides {list(strides)} do not fit a tensor of shape {list(tensor.shape)}. "
+            "No version of sidle writes that; use another copy or delete it."
+        )
+    return torch.empty_like(like, device="cpu").copy_(tensor)
 
 
 def _encode(node: Any, name: str, table: _TensorTable) -> Any:

@@ -186,10 +186,14 @@ def minibatches(
             generator = seeding.torch_generator(seeding.split(seed, "epoch", epoch))
             known[epoch] = torch.randperm(n, generator=generator).to(tensors[0].device)
         rows = known[epoch][position * batch_size : (position + 1) * batch_size]
-        # A third of the time of tensor[rows].
-        return tuple(tensor.index_select(0, rows) for tensor in tensors)
+        return tuple(_rows(tensor, rows) for tensor in tensors)
 
     return batches
+
+
+def _rows(tensor: Tensor, rows: Tensor) -> Tensor:
+    # Half the time of tensor[rows]; but it would undo another order of the axes in memory.
+    return tensor.index_select(0, rows) if tensor.is_contiguous() else tensor[rows]
 
 
 @dataclass
