@@ -5,6 +5,7 @@ below (studies with --dry-run, because they take longer than a test may), `make 
 target. A block of kind "python" is run; if a block of kind "text" follows it, that is its output.
 """
 
+import collections
 import contextlib
 import io
 import itertools
@@ -20,7 +21,8 @@ import torch
 from safetensors.torch import save_file
 
 from sidle import seeding, storage, studies
-from sidle.cli import main, models
+from sidle.cli import main, models, report
+from sidle.errors import DataNotFoundError
 from sidle.ppcg import play, playable
 from sidle.ppcg.agents import NetworkSettings, agent
 from sidle.ppcg.play import recording
@@ -146,18 +148,27 @@ def test_every_command_is_documented():
     assert all(f"sidle {name}" in documented or f"`{name}`" in documented for name in main.COMMANDS)
 
 
-def test_numbers_in_the_readme_come_from_committed_files():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    study = studies.find("mutual-information")
-    cells = study.cells(study.presets["standard"])
+@pytest.mark.parametrize("name", sorted(folder.name for folder in (ROOT / "evidence").iterdir()))
+def test_findings_come_from_committed_evidence(name):
+    study = studies.find(name)
+    try:
+        cells = study.cells(study.presets["standard"])
+    except DataNotFoundError as error:
+        pytest.skip(str(error))
     places = execution.Places(ROOT / "no runs", ROOT / "evidence")
     records = list(execution.find_records(study, cells, places).values())
     assert len(records) == len(cells)
-    for claim in study.claims:
-        judgement = judge(claim, complete_seeds(cells, records))
-        mean, low, high = (getattr(judgement.interval, end) for end in ("mean", "low", "high"))
-        row = f"| {mean:.2f} [{low:.2f}, {high:.2f}] | {claim.margin:.2g} | {judgement.verdict} |"
-        assert row in readme, claim.id
+    records = complete_seeds(cells, records)
+    claims = [execution.judgement_as_json(judge(claim, records)) for claim in study.claims]
+    assert report.markdown_table(claims) in (ROOT / "docs" / "findings.md").read_text("utf-8")
+    counts = collections.Counter(claim["verdict"] for claim in claims)
+    holds, not_, undecided = (counts[v] for v in ("holds", "does not hold", "undecided"))
+    row = rf"\| `{name}` \| .* \| {holds} hold, {not_} do not, {undecided} undecided \|"
+    assert re.search(row, (ROOT / "README.md").read_text("utf-8")), counts
+
+
+def test_numbers_in_the_readme_come_from_committed_files():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     startup = (ROOT / "benchmarks" / "results" / "startup.md").read_text(encoding="utf-8")
     for command in ("sidle --help", "import sidle"):
         seconds = re.search(rf"\| {command} \| ([\d.]+) s", startup).group(1)
@@ -180,3 +191,7 @@ def test_numbers_in_the_readme_come_from_committed_files():
     ten = re.search(r"Ten seeds\*\* take ([\d.]+) times", staircase).group(1)
     assert f"takes {share} of torch-mist's time" in readme
     assert f"side by side {ten} times one seed's" in readme
+    loop = (ROOT / "benchmarks" / "results" / "lmc_training.md").read_text(encoding="utf-8")
+    bare = re.search(r"Against the bare loop\*\*: ([\d.]+) times", loop).group(1)
+    theirs = re.search(r"Against open_lth's loop\*\*: ([\d.]+) times", loop).group(1)
+    assert f"takes {bare} of the steps per second of a bare loop and {theirs} times" in readme

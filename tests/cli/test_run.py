@@ -1,11 +1,13 @@
 """`sidle run`, `list`, `show`, `runs clean`, `claims`, `report` on a toy study, end to end."""
 
+import dataclasses
 import json
 
 import pytest
 
 from sidle import runs, storage, studies
 from sidle.cli import main
+from sidle.errors import DataNotFoundError
 
 
 @pytest.fixture(autouse=True)
@@ -87,8 +89,6 @@ def test_run_all_runs_every_study_or_says_why_not(capsys, monkeypatch):
     assert code == 0
     assert [study["cells"] for study in json.loads(out)["studies"]] == [2]
     monkeypatch.setattr("sidle.provenance.missing_packages", lambda extra: ["gymnasium"])
-    import dataclasses
-
     monkeypatch.setattr(toy_study, "STUDY", dataclasses.replace(toy_study.STUDY, extras=("rl",)))
     code, out, _ = sidle(capsys, "run", "all")
     assert code == 0
@@ -97,6 +97,20 @@ def test_run_all_runs_every_study_or_says_why_not(capsys, monkeypatch):
     code, _, err = sidle(capsys, "run", "toy")
     assert code == 1
     assert "pip install 'sidle[rl]'" in err
+
+
+def test_a_study_whose_data_is_missing_is_left_out_of_all(capsys, monkeypatch):
+    def cells(settings):
+        raise DataNotFoundError("cifar10: not found in data.")
+
+    without = dataclasses.replace(studies.find("toy"), cells=cells)
+    monkeypatch.setattr(studies, "find", lambda name: without)
+    code, out, _ = sidle(capsys, "run", "all")
+    assert code == 0
+    assert "Skipped toy: cifar10: not found" in out
+    code, _, err = sidle(capsys, "run", "toy")
+    assert code == 1
+    assert "cifar10: not found" in err
 
 
 def test_wrong_words_are_usage_errors(capsys):
@@ -175,6 +189,10 @@ def test_claims_and_report(capsys, tmp_path):
     claims = json.loads(out)
     assert [claim["verdict"] for claim in claims["claims"]] == ["holds", "does not hold"]
     assert claims["wrong_by_chance"] == pytest.approx(0.05)
+    code, out, _ = sidle(capsys, "claims", "--markdown")
+    assert (code, out.count("\n| ")) == (0, 4)
+    assert "| Up goes up. |" in out
+    assert out.count("5 seeds | ") == 2
     code, out, _ = sidle(capsys, "report")
     assert code == 0
     assert "Up goes up." in (tmp_path / "report" / "index.html").read_text(encoding="utf-8")

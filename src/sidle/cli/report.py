@@ -38,6 +38,8 @@ class ClaimsOptions:
 
     runs: Path = Path("runs")
     """Folder with the run folders."""
+    markdown: bool = False
+    """Print Markdown tables, one a study."""
     json: bool = False
     """Print {"claims": [...], "wrong_by_chance"} as JSON."""
 
@@ -73,6 +75,11 @@ def claims(arguments: list[str]) -> int:
     if options.json:
         console.print_json({"claims": rows, "wrong_by_chance": by_chance})
         return 0
+    if options.markdown:
+        for summary in summaries:
+            print(f"## {summary['title']} ({summary['preset']})\n")
+            print(markdown_table(summary["claims"]))
+        return 0
     for summary in summaries:
         console.show(claims_table(f"{summary['title']} ({summary['preset']})", summary["claims"]))
     decided = sum(row["verdict"] != "undecided" for row in rows)
@@ -102,8 +109,32 @@ def claims_table(title: str, claims: Sequence[Mapping[str, Any]]) -> Table:
     return made
 
 
+def markdown_table(claims: Sequence[Mapping[str, Any]]) -> str:
+    """Return a Markdown table of claims as they stand in a summary, ending in a line break."""
+    lines = ["| claim | effect | mean, 95 % interval | holds above | verdict |"]
+    lines.append("| --- | --- | --- | --- | --- |")
+    for claim in claims:
+        interval = claim["interval"]
+        cells = (
+            claim["sentence"],
+            f"{claim['effect']} ({claim['unit']})",
+            f"{_mean(interval)}, {_seeds(interval)}" if interval else "no data",
+            f"{claim['margin']:.3g}",
+            claim["verdict"],
+        )
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def _span(interval: Mapping[str, Any]) -> str:
-    seeds = "1 seed" if interval["n"] == 1 else f"{interval['n']} seeds"
+    return f"{_mean(interval)}\n{_seeds(interval)}"
+
+
+def _mean(interval: Mapping[str, Any]) -> str:
     if interval["low"] is None:
-        return f"{interval['mean']:.3g}\n{seeds}"
-    return f"{interval['mean']:.3g} [{interval['low']:.3g}, {interval['high']:.3g}]\n{seeds}"
+        return f"{interval['mean']:.3g}"
+    return f"{interval['mean']:.3g} [{interval['low']:.3g}, {interval['high']:.3g}]"
+
+
+def _seeds(interval: Mapping[str, Any]) -> str:
+    return "1 seed" if interval["n"] == 1 else f"{interval['n']} seeds"

@@ -14,11 +14,11 @@ import tyro
 from sidle import provenance, studies
 from sidle.cli import console
 from sidle.cli.report import claims_table
-from sidle.errors import MissingExtraError, UsageError
+from sidle.errors import DataNotFoundError, MissingExtraError, UsageError
 
 if TYPE_CHECKING:
     from sidle.studies.execution import Places
-    from sidle.studies.study import Study
+    from sidle.studies.study import Cell, Study
 
 EXAMPLE = "sidle run mutual-information --preset quick"
 
@@ -70,7 +70,8 @@ def run(arguments: list[str]) -> int:
     _refuse_missing_preset(study, preset)
     options, settings = _parse(arguments, study.presets[preset])
     _refuse_missing_extras(study)
-    outcome = _run_study(study, options, settings, _command(arguments))
+    cells = study.cells(settings)
+    outcome = _run_study(study, options, settings, cells, _command(arguments))
     if options.json:
         console.print_json({"studies": [outcome]})
     return 1 if outcome["failures"] else 0
@@ -85,16 +86,17 @@ def _run_all(arguments: list[str]) -> int:
         try:
             _refuse_missing_extras(study)
             _refuse_missing_preset(study, options.preset)
-        except (MissingExtraError, UsageError) as error:
+            settings = study.presets[options.preset]
+            if changed.seeds is not None:
+                settings = dataclasses.replace(settings, seeds=changed.seeds)
+            cells = study.cells(settings)
+        except (MissingExtraError, UsageError, DataNotFoundError) as error:
             skipped[name] = str(error)
             if not options.json:
                 console.show(f"Skipped {name}: {error}")
             continue
-        settings = study.presets[options.preset]
-        if changed.seeds is not None:
-            settings = dataclasses.replace(settings, seeds=changed.seeds)
         words = [name if word == "all" else word for word in arguments]
-        outcomes.append(_run_study(study, options, settings, _command(words)))
+        outcomes.append(_run_study(study, options, settings, cells, _command(words)))
     if not has_preset:
         raise UsageError(f"No study has a preset '{options.preset}'.")
     if options.json:
@@ -102,11 +104,12 @@ def _run_all(arguments: list[str]) -> int:
     return 1 if any(outcome["failures"] for outcome in outcomes) else 0
 
 
-def _run_study(study: Study, options: Options, settings: Any, command: str) -> dict[str, Any]:
+def _run_study(
+    study: Study, options: Options, settings: Any, cells: Sequence[Cell], command: str
+) -> dict[str, Any]:
     from sidle.studies import execution
 
     places = execution.Places(options.runs, options.evidence)
-    cells = study.cells(settings)
     if options.dry_run:
         return _dry_run(study, options, cells, places)
     unchanged = settings == study.presets[options.preset]
@@ -147,7 +150,7 @@ def _run_study(study: Study, options: Options, settings: Any, command: str) -> d
 
 
 def _dry_run(
-    study: Study, options: Options, cells: Sequence[Any], places: Places
+    study: Study, options: Options, cells: Sequence[Cell], places: Places
 ) -> dict[str, Any]:
     from sidle.studies import execution
 
