@@ -94,7 +94,8 @@ def _rank(uniform: _Array, n: int, exponent: float) -> _Array:
     """Return ranks from 0 to n - 1, int64, with P(rank r) about proportional to (r + 1)^-a."""
     power = 1 - exponent
     ranks = (1 + uniform * ((n + 1) ** power - 1)) ** (1 / power)
-    return np.minimum(ranks.astype(np.int64) - 1, n - 1)
+    capped: _Array = np.minimum(ranks.astype(np.int64) - 1, n - 1)
+    return capped
 
 
 def _fixed(seed: int, name: str, *keys: _Array) -> _Array:

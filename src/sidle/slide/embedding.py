@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 
 from sidle import seeding
 from sidle.errors import ArgumentError, NonFiniteError, ShapeError
-from sidle.slide.fused import FusedLayer
+from sidle.slide.fused import FusedLayer, row_sparse
 from sidle.slide.kernels import embedding as kernels
 from sidle.slide.row_updates import RowOptimizer, RowUpdates
 from sidle.slide.sparse_rows import SparseRows, checked, read_rows
@@ -168,12 +168,7 @@ class SparseEmbedding(FusedLayer):
             kernels.gradient, starts, samples, values, gradient_ND, gradient.numpy(),
             items=len(features), threads=self.threads,
         )  # fmt: skip
-        return torch.sparse_coo_tensor(
-            torch.from_numpy(features).unsqueeze(0),
-            gradient,
-            (self.num_features, self.dim),
-            check_invariants=False,
-        ).coalesce()
+        return row_sparse(features, gradient, self.weight.shape)
 
     def extra_repr(self) -> str:
         """Return what ``repr`` shows in the parentheses."""

@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -131,3 +132,11 @@ class FusedLayer(nn.Module):
 def plain(tensor: Tensor) -> Tensor:
     """Return ``tensor`` detached, float32 and contiguous."""
     return tensor.detach().float().contiguous()
+
+
+def row_sparse(
+    rows_M: np.ndarray[Any, Any], values: Tensor, shape: tuple[int, ...] | torch.Size
+) -> Tensor:
+    """Return a coalesced sparse tensor of ``shape`` whose rows ``rows_M`` are ``values``."""
+    places = torch.from_numpy(rows_M).unsqueeze(0)
+    return torch.sparse_coo_tensor(places, values, shape, check_invariants=False).coalesce()

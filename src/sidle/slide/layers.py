@@ -25,7 +25,7 @@ from sidle import seeding
 from sidle.errors import ArgumentError, NonFiniteError, ShapeError
 from sidle.slide import exact
 from sidle.slide.embedding import SparseEmbedding
-from sidle.slide.fused import FusedLayer, plain
+from sidle.slide.fused import FusedLayer, plain, row_sparse
 from sidle.slide.kernels import rows as row_kernels
 from sidle.slide.kernels import softmax as kernels
 from sidle.slide.pools import Pool, PoolSampler
@@ -259,13 +259,13 @@ class WideSoftmax(FusedLayer):
 
     def _sparse_gradients(self, made: _Pass, scale: float) -> tuple[Tensor, Tensor | None]:
         """Return the gradients of weight (L, D) and bias (L,) as coalesced sparse tensors."""
-        places = torch.from_numpy(made.pool.outputs).unsqueeze(0)
+        rows_M = made.pool.outputs
         gradient_MD = (made.gradient_NM.T @ made.hidden_ND).float() * scale
-        weight = torch.sparse_coo_tensor(places, gradient_MD, self.weight.shape).coalesce()
+        weight = row_sparse(rows_M, gradient_MD, self.weight.shape)
         if self.bias is None:
             return weight, None
         gradient_M = torch.from_numpy(self._bias_gradient(made)) * scale
-        return weight, torch.sparse_coo_tensor(places, gradient_M, self.bias.shape).coalesce()
+        return weight, row_sparse(rows_M, gradient_M, self.bias.shape)
 
     def extra_repr(self) -> str:
         """Return what ``repr`` shows in the parentheses."""

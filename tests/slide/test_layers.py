@@ -1,0 +1,321 @@
+"""`WideSoftmax` equals dense PyTorch over all outputs, and estimates without bias over few."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.sparse import csr_array
+from torch.nn import functional
+
+from sidle.errors import ArgumentError, NonFiniteError, ShapeError
+from sidle.provenance import usable_cores
+from sidle.slide import WideSoftmax
+from sidle.slide.fused import PassOrderError
+
+N, D, L = 6, 7, 40
+OBJECTIVES = ("softmax", "multilabel", "one_versus_all")
+every_objective = pytest.mark.parametrize("objective", OBJECTIVES)
+
+
+def hidden(seed=0, n=N, requires_grad=False):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(n, D, generator=generator).requires_grad_(requires_grad)
+
+
+def labels(objective, seed=0, n=N, n_labels=L):
+    generator = np.random.default_rng(seed)
+    if objective == "softmax":
+        return torch.from_numpy(generator.integers(0, n_labels, n))
+    table = (generator.random((n, n_labels)) < 0.1).astype(np.float32)
+    table[:, 3] = 1
+    if objective == "one_versus_all":
+        table[1:2] = 0  # a row without labels
+    return csr_array(table)
+
+
+def targets(given, n_labels=L):
+    if isinstance(given, torch.Tensor):
+        return functional.one_hot(given, n_labels).float()
+    return torch.from_numpy(np.asarray(given.todense()))
+
+
+def dense_loss(objective, scores_NL, target_NL):
+    """What the layer's objective is, said in PyTorch."""
+    if objective == "one_versus_all":
+        return functional.binary_cross_entropy_with_logits(
+            scores_NL, target_NL, reduction="sum"
+        ) / len(scores_NL)
+    return functional.cross_entropy(scores_NL, target_NL / target_NL.sum(1, keepdim=True))
+
+
+def make(objective="softmax", **settings):
+    return WideSoftmax(D, L, **{"objective": objective, "precision": "float32"} | settings)
+
+
+def linear(layer):
+    same = torch.nn.Linear(D, layer.out_features, bias=layer.bias is not None)
+    same.load_state_dict(layer.state_dict(), strict=True)
+    return same
+
+
+@every_objective
+@pytest.mark.parametrize("engine", [{"engine": "dense"}, {"engine": "sampled", "candidates": L}])
+@pytest.mark.parametrize("bias", [True, False])
+def test_all_candidates_give_the_dense_loss_and_gradients(objective, engine, bias):
+    layer = make(objective, optimizer=None, bias=bias, **engine)
+    if bias:
+        layer.bias.data.normal_(generator=torch.Generator().manual_seed(5))
+    reference = linear(layer)
+    given, other = hidden(requires_grad=True), hidden(requires_grad=True)
+    loss = layer(given, labels(objective))
+    expected = dense_loss(objective, reference(other), targets(labels(objective)))
+    (3 * loss).backward()
+    (3 * expected).backward()
+    # float32 sums over 40 outputs and 7 features: some 1e-6 relative.
+    near = {"rtol": 1e-5, "atol": 2e-6}
+    torch.testing.assert_close(loss.detach(), expected.detach(), **near)
+    torch.testing.assert_close(given.grad, other.grad, **near)
+    torch.testing.assert_close(layer.weight.grad.to_dense(), reference.weight.grad, **near)
+    if bias:
+        torch.testing.assert_close(layer.bias.grad.to_dense(), reference.bias.grad, **near)
+
+
+@every_objective
+def test_exact_loss_in_evaluation_mode(objective):
+    layer = make(objective, candidates=2)
+    expected = dense_loss(objective, linear(layer)(hidden()), targets(labels(objective)))
+    with torch.no_grad():
+        torch.testing.assert_close(layer(hidden(), labels(objective)), expected.detach())
+    layer.eval()
+    torch.testing.assert_close(layer(hidden(), labels(objective)), expected.detach())
+
+
+@every_objective
+def test_gradient_of_the_sampled_objective_is_exact(objective):
+    """The pool depends on labels and step only, so finite differences see one objective."""
+    given, wanted = hidden(n=2, requires_grad=True), labels(objective, n=2)
+    settings = {"engine": "sampled", "candidates": 6, "optimizer": None, "seed": 3}
+    make(objective, **settings)(given, wanted).backward()
+    step, numeric = 1e-2, torch.empty(2, D)
+    for n in range(2):
+        for d in range(D):
+            values = []
+            for sign in (1, -1):
+                moved = given.detach().clone()
+                moved[n, d] += sign * step
+                values.append(float(make(objective, **settings)(moved, wanted).detach()))
+            numeric[n, d] = (values[0] - values[1]) / (2 * step)
+    # Central differences: rounding 1e-6 / 1e-2, and a third derivative below 1 times 1e-4 / 6.
+    torch.testing.assert_close(given.grad, numeric, rtol=0, atol=4e-4)
+
+
+@pytest.mark.parametrize("objective", ["softmax", "one_versus_all"])
+def test_estimates_of_sums_over_outputs_are_unbiased(objective):
+    """exp(loss + label score) estimates Z; the loss itself is the sum in one versus all."""
+    layer = make(objective, engine="sampled", candidates=8, optimizer=None)
+    layer.weight.data.mul_(6)  # scores that differ
+    given, wanted = hidden(n=1), labels(objective, n=1)
+    exact = float(layer.eval()(given, wanted))
+    layer.train()
+    draws = np.array([float(layer(given, wanted).detach()) for _ in range(4000)])
+    if objective == "softmax":
+        score = float(layer.scores(given)[0, int(wanted[0])].detach())
+        assert draws.mean() < exact  # the log of an unbiased estimate is too low on average
+        draws, exact = np.exp(draws + score), math.exp(exact + score)
+    error = draws.std() / math.sqrt(len(draws))
+    assert error < 0.02 * exact
+    # Four standard errors: a right estimate fails once in 16,000 seeds, and the seed is fixed.
+    assert abs(draws.mean() - exact) < 4 * error
+
+
+@pytest.mark.parametrize("name", ["adam", "adagrad", "sgd"])
+@every_objective
+def test_updates_equal_dense_ones_where_all_rows_are_touched(name, objective):
+    layer = make(objective, optimizer=name, lr=0.02, engine="dense")
+    reference = linear(layer)
+    kinds = {"adam": torch.optim.Adam, "adagrad": torch.optim.Adagrad, "sgd": torch.optim.SGD}
+    extra = {"eps": 1e-8} if name == "adagrad" else {}
+    optimizer = kinds[name](reference.parameters(), lr=0.02, **extra)
+    for step in range(15):
+        given, wanted = hidden(step), labels(objective, step)
+        layer(given, wanted).backward()
+        optimizer.zero_grad()
+        dense_loss(objective, reference(given), targets(wanted)).backward()
+        optimizer.step()
+    # Where a gradient is nearly 0, Adam divides rounding by rounding: at most lr a step there.
+    torch.testing.assert_close(layer.weight.data, reference.weight.data, rtol=1e-3, atol=2e-4)
+    torch.testing.assert_close(layer.bias.data, reference.bias.data, rtol=1e-3, atol=2e-4)
+    assert layer.steps == 15
+
+
+def test_only_the_pool_moves():
+    layer = make(engine="sampled", candidates=4)
+    before = layer.weight.clone()
+    wanted = labels("softmax")
+    layer(hidden(), wanted).backward()
+    moved = (layer.weight != before).any(dim=1)
+    assert moved[wanted].all()
+    assert int(moved.sum()) == len(wanted.unique()) + 4
+
+
+def test_backward_scales_by_the_incoming_gradient():
+    layers = [make(optimizer="sgd", lr=lr, candidates=5) for lr in (0.3, 0.1)]
+    for layer, scale in zip(layers, (1.0, 3.0), strict=True):
+        (layer(hidden(), labels("softmax")) * scale).backward()
+    torch.testing.assert_close(layers[0].weight, layers[1].weight, rtol=1e-6, atol=1e-7)
+
+
+def test_bfloat16_is_near():
+    exact, rounded = (
+        make(engine="dense", precision=precision, optimizer=None)
+        for precision in ("float32", "bfloat16")
+    )
+    grads = []
+    for layer in (exact, rounded):
+        given = hidden(requires_grad=True)
+        layer(given, labels("softmax")).backward()
+        grads.append(given.grad)
+    # bfloat16 keeps 8 bits: 0.4 % of each factor, and of each of the 40 terms.
+    torch.testing.assert_close(*grads, rtol=0.05, atol=3e-3)
+
+
+def test_state_dict_is_that_of_a_linear_layer():
+    layer, other = make(seed=1), torch.nn.Linear(D, L)
+    assert set(layer.state_dict()) == {"weight", "bias"}
+    other.load_state_dict(layer.state_dict(), strict=True)
+    back = make(seed=2)
+    back.load_state_dict(other.state_dict(), strict=True)
+    assert torch.equal(back.weight, layer.weight)
+    torch.testing.assert_close(back.scores(hidden()), other(hidden()))
+
+
+def test_training_state_continues_the_same_way():
+    settings = {"engine": "sampled", "candidates": 6}
+
+    def train(layer, steps):
+        for step in steps:
+            layer(hidden(step), labels("softmax", step)).backward()
+
+    whole, first = make(**settings), make(**settings)
+    second = make(**settings)
+    train(whole, range(8))
+    train(first, range(4))
+    second.load_state_dict(first.state_dict())
+    second.load_training_state(first.training_state())
+    train(second, range(4, 8))
+    assert torch.equal(whole.weight, second.weight)
+    assert torch.equal(whole.bias, second.bias)
+
+
+def test_forward_and_backward_take_turns():
+    layer = make()
+    loss = layer(hidden(), labels("softmax"))
+    with pytest.raises(PassOrderError, match="forward was called again"):
+        layer(hidden(), labels("softmax"))
+    loss.backward(retain_graph=True)
+    with pytest.raises(PassOrderError, match="backward was called twice"):
+        loss.backward()
+    layer(hidden(), labels("softmax"))
+    layer.discard()
+    layer(hidden(), labels("softmax")).backward()
+    assert layer.steps == 2
+
+
+@pytest.mark.skipif(usable_cores() < 2, reason="needs two cores")
+def test_threads_change_nothing():
+    results = []
+    for threads in (1, 2):
+        layer = WideSoftmax(D, 3000, candidates=500, engine="sampled", threads=threads)
+        for step in range(3):
+            wanted = labels("softmax", step, n=200, n_labels=3000)
+            layer(hidden(step, n=200), wanted).backward()
+        results.append(layer.weight.clone())
+    assert torch.equal(*results)
+
+
+@pytest.mark.parametrize("objective", ["softmax", "one_versus_all"])
+def test_log_prob_and_exact_top(objective):
+    layer = make(objective)
+    scores = linear(layer)(hidden())
+    expected = scores.log_softmax(1) if objective == "softmax" else functional.logsigmoid(scores)
+    torch.testing.assert_close(layer.log_prob(hidden()), expected)
+    values, indices = layer.topk(hidden(), 3, exact=True)
+    assert torch.equal(indices, scores.topk(3).indices)
+    torch.testing.assert_close(values, scores.topk(3).values)
+
+
+def test_extreme_scores_stay_finite():
+    layer = make(engine="dense", optimizer=None)
+    given = (hidden() * 1e6).requires_grad_()
+    loss = layer(given, labels("softmax"))
+    loss.backward()
+    expected = functional.cross_entropy(linear(layer)(given), labels("softmax"))
+    torch.testing.assert_close(loss.detach(), expected.detach(), rtol=1e-5, atol=0)
+    assert torch.isfinite(given.grad).all()
+
+
+def entries(**changed):
+    given = labels("multilabel")
+    for name, (place, value) in changed.items():
+        getattr(given, name)[place] = value
+    return given
+
+
+@pytest.mark.parametrize(
+    ("objective", "given", "error", "message"),
+    [
+        ("softmax", torch.tensor([0, 1, 2, 3, 4, L]), ArgumentError, "from 0 to 39, got 40"),
+        ("softmax", torch.tensor([0, 1, 2, 3, 4, -100]), ArgumentError, "got -100"),
+        ("softmax", torch.zeros(5, dtype=torch.int64), ArgumentError, "6 rows .* 5 of labels"),
+        ("softmax", torch.zeros(N), ShapeError, "must be integers"),
+        ("softmax", labels("multilabel"), ArgumentError, "takes one label a row"),
+        ("multilabel", labels("one_versus_all"), ArgumentError, "row 1 has no label"),
+        ("multilabel", labels("multilabel", n_labels=L + 1), ShapeError, "expected shape"),
+        ("multilabel", entries(data=(0, 2.0)), ArgumentError, "entries of labels must be 1"),
+        ("multilabel", entries(indices=(1, 0)), ArgumentError, "row 0 do not ascend"),
+    ],
+)  # fmt: skip
+def test_refuses_bad_labels(objective, given, error, message):
+    layer = make(objective)
+    with pytest.raises(error, match=message):
+        layer(hidden(), given)
+    layer(hidden(), labels(objective)).backward()  # nothing is pending
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        (torch.zeros(N, D + 1), ShapeError),
+        (torch.zeros(0, D), ShapeError),
+        (torch.full((N, D), float("nan")), NonFiniteError),
+    ],
+)
+def test_refuses_bad_hidden(given, error):
+    with pytest.raises(error):
+        make()(given, labels("softmax"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"out_features": 0}, "at least 1"),
+        ({"objective": "hinge"}, "objective must be"),
+        ({"optimizer": "lamb"}, "optimizer must be"),
+        ({"out_features": 10**12}, "of memory, but"),
+    ],
+)
+def test_refuses_bad_arguments(arguments, message):
+    with pytest.raises(ArgumentError, match=message):
+        WideSoftmax(**{"in_features": D, "out_features": L} | arguments)
+
+
+def test_a_loss_that_is_not_finite_changes_nothing():
+    layer = make(engine="dense")
+    layer.weight.data[0, 0] = float("inf")
+    before = layer.bias.clone()
+    with pytest.raises(NonFiniteError, match="No weight was changed"):
+        layer(hidden(), labels("softmax"))
+    assert torch.equal(layer.bias, before)
+    with pytest.raises(NonFiniteError):
+        layer(hidden(), labels("softmax"))  # not PassOrderError: the pass was dropped
