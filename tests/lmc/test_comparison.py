@@ -110,6 +110,17 @@ def test_a_function_of_weights_measures_what_the_data_does():
     assert same.main.barrier.barrier == same.main.barrier.split_barrier == 0
 
 
+def test_a_loader_that_shuffles_shows_both_networks_the_same_examples():
+    a, b, (x, y) = pair("mlp")
+    generator = torch.Generator().manual_seed(0)
+    loader = DataLoader(TensorDataset(x, y), batch_size=8, shuffle=True, generator=generator)
+    itself = compared(a, copy.deepcopy(a), loader, **FAST).main
+    assert (itself.disagreement, itself.loss_distance) == (0, 0)
+    found, expected = (compared(a, b, data, **FAST).main for data in (loader, (x, y)))
+    assert found.disagreement == expected.disagreement
+    assert found.loss_distance == pytest.approx(expected.loss_distance, rel=1e-6)  # float32
+
+
 def test_data_by_name_and_loaders():
     a, b, (x, y) = pair("mlp")
     loader = DataLoader(TensorDataset(x, y), batch_size=7)

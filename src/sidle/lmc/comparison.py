@@ -24,6 +24,7 @@ from sidle.lmc import measurement, paths, states
 from sidle.lmc.barrier import Barrier
 from sidle.lmc.measurement import Data, Measurement
 from sidle.lmc.paths import Settings, check_settings, complete
+from sidle.lmc.points import measure_points
 from sidle.lmc.states import State
 
 EvaluationFunction = Callable[[dict[str, Tensor]], Measurement]
@@ -133,16 +134,17 @@ def compare(
     found = {}
     for name, data in data_by_name(evaluate).items():
         barrier = paths.error_barrier(first, second, data, **settings)
-        ends = (
-            measurement.measure(
-                model,
-                data,
-                state=state,
-                batch_size=settings["batch_size"],
-                device=settings["device"],
-                loss=settings["loss"],
-            )
-            for state in (first, second)
+        # In one pass, so that a loader that shuffles shows both the same examples.
+        ends, _ = measure_points(
+            model,
+            data,
+            [states.moved(state, settings["device"]) for state in (first, second)],
+            batch_size=settings["batch_size"],
+            device=settings["device"],
+            loss=settings["loss"],
+            evaluation="sequential",
+            function="compare",
+            names=("a", "b"),
         )
         found[name] = _on_data(barrier, *ends)
     return Comparison(distance, found)
