@@ -54,6 +54,30 @@ def test_nothing_else_of_the_model_changes():
     assert model[1].training
 
 
+class UsedTwice(nn.Module):
+    """A layer of BatchNorm that the network has under two names."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.outer = nn.Linear(6, 5), nn.Linear(5, 5)
+        self.norm = nn.BatchNorm1d(5)
+        self.again = self.norm
+
+    def forward(self, x):
+        return self.again(self.outer(self.norm(self.inner(x))))
+
+
+def test_a_layer_with_two_names_is_estimated_under_both():
+    torch.manual_seed(0)
+    model, (x, _) = UsedTwice(), examples(60)
+    model(x + 3)  # statistics of its own, to be forgotten
+    reference = copy.deepcopy(model)
+    update_bn(x.split(20), reference)
+    re_estimate(model, x, batch_size=20)
+    for name, tensor in reference.state_dict().items():
+        assert torch.equal(model.state_dict()[name], tensor), name
+
+
 def test_kinds_of_calibration():
     x, y = examples(32)
     loader = DataLoader(TensorDataset(x, y), batch_size=16)

@@ -31,10 +31,10 @@ _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 def layers(model: nn.Module) -> dict[str, nn.Module]:
-    """Return the layers of ``model`` that keep running statistics, by name."""
+    """Return the layers of ``model`` that keep running statistics, by each name that they have."""
     return {
         name: module
-        for name, module in model.named_modules()
+        for name, module in model.named_modules(remove_duplicate=False)
         if isinstance(module, _NormBase) and module.running_mean is not None
     }
 
