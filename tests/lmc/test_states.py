@@ -59,6 +59,13 @@ def test_distance_is_euclidean():
     assert distance(a, a) == 0
 
 
+def test_complex_weights_are_two_numbers_each():
+    a = {"weight": torch.tensor([1.0, 2.0]), "phase": torch.tensor([1 + 1j, 2j])}
+    b = {"weight": torch.tensor([1.0, 2.0]), "phase": torch.tensor([1 + 5j, 3 + 2j])}
+    assert distance(a, b) == 5  # 4 along the imaginary axis, 3 along the real one
+    assert states.inner_product(a, b, ["phase"]) == 1 + 5 + 4
+
+
 def test_combinations_are_weighted_sums():
     corners = [state_of(Place(*place)) for place in ((1, 0), (0, 1), (2, 2))]
     found = states.combination(corners, (0.25, 0.5, 0.25))

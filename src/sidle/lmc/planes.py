@@ -167,8 +167,10 @@ def triangle(
         ArgumentError: the three lie on one line, or two are the same.
     """
     a, b, c = networks
-    to_b = {name: b[name].double() - a[name].double() for name in parameters}
-    to_c = {name: c[name].double() - a[name].double() for name in parameters}
+    to_b, to_c = (
+        {name: states.numbers(end[name]) - states.numbers(a[name]) for name in parameters}
+        for end in (b, c)
+    )
     length = math.sqrt(states.inner_product(to_b, to_b, parameters))
     reach = math.sqrt(states.inner_product(to_c, to_c, parameters))
     if length and reach:

@@ -168,11 +168,14 @@ def combination(states: Sequence[State], weights: Sequence[float]) -> dict[str, 
 
 def inner_product(a: State, b: State, names: Sequence[str]) -> float:
     """Return the inner product of ``a`` and ``b`` over the tensors ``names``, in float64."""
+    return math.fsum(float(torch.dot(numbers(a[name]), numbers(b[name]))) for name in names)
+
+
+def numbers(tensor: Tensor) -> Tensor:
+    """Return the numbers in ``tensor`` in a row, in float64; a complex one is two."""
     # float32 sums over millions of weights lose the digits that nearly parallel lines need.
-    return math.fsum(
-        float(torch.dot(a[name].double().reshape(-1), b[name].double().reshape(-1)))
-        for name in names
-    )
+    real = torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
+    return real.double().reshape(-1)
 
 
 def distance(a: Network, b: Network) -> float:
@@ -183,7 +186,7 @@ def distance(a: Network, b: Network) -> float:
     """
     first, second = alike((a, b), ("a", "b"), "distance")
     names = [name for name, tensor in first.items() if is_coordinate(tensor)]
-    difference = {name: second[name].double() - first[name].double() for name in names}
+    difference = {name: numbers(second[name]) - numbers(first[name]) for name in names}
     return math.sqrt(inner_product(difference, difference, names))
 
 
