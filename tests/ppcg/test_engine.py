@@ -9,13 +9,14 @@ import pytest
 
 from reference import vgdl_state
 from sidle.errors import ArgumentError, ShapeError
-from sidle.ppcg import games, playable
+from sidle.ppcg import compiling, games, playable
 from sidle.ppcg.bank import LevelBank
-from sidle.ppcg.engine import Engine
+from sidle.ppcg.engine import MOST_TICKS, Engine
 from sidle.ppcg.kernels import codes
 from sidle.ppcg.vgdl import compile_game
 
 NAMES = games.names()
+PATIENT = ("orchard", "storehouse")  # no episode of random play ends soon
 
 
 def bank_of(stage, n=60):
@@ -169,6 +170,67 @@ def test_counts_are_those_of_the_state(name):
             assert sorted(places[places[:, 0] == slot, 1:].tolist()) == sorted(
                 s[1:3] for s in sprites if s[0] == kind
             )
+
+
+def endings_hold(engine, description, ticks):
+    """Whether each slot is over, and whether it is won, by the terminations of the game."""
+    over, won = np.zeros((2, engine.n), bool)
+    for ending in description.endings:
+        given = ending.parameters
+        limit = given.get("limit", 0)
+        names = [given[key] for key in ("stype", "stype1", "stype2", "stype3") if key in given]
+        count = sum((engine.count(name) for name in names), np.zeros(engine.n, np.int64))
+        holds = {
+            "SpriteCounter": count <= limit,
+            "MultiSpriteCounter": count >= limit if given.get("min") else count == limit,
+            "Timeout": ticks >= limit,
+        }[ending.kind]
+        won |= holds & ~over & given["win"]
+        over |= holds
+    return over | (ticks >= MOST_TICKS), won
+
+
+def play_at_random(name, n, n_steps):
+    """Check in every step what holds in any game; return how many episodes ended."""
+    stage = playable.find(name)
+    engine = engine_of(stage, n, autoreset="disabled")
+    description = compiling.describe(games.load(name).rules, name)
+    ticks, n_ended = np.full(n, -1), 0  # the first tick is number 0
+    height, width = stage.shape
+    for clock, row in enumerate(actions_of(engine, n_steps)):
+        engine.step(row)
+        ticks += 1
+        over, won = endings_hold(engine, description, ticks)
+        assert np.array_equal(engine.dones, over)
+        assert np.array_equal(engine.wins, won)
+        assert np.array_equal(engine.ticks, ticks)
+        for kind in engine.game.types if clock % 50 == 0 else ():
+            places = engine.sprites(kind)
+            rows, columns = ((places[:, axis] + 5) // 10 for axis in (2, 1))
+            assert np.isin(rows, range(height)).all(), kind
+            assert np.isin(columns, range(width)).all(), kind
+            assert (np.bincount(places[:, 0], minlength=n) >= engine.count(kind)).all()
+            plane = engine.planes[:, engine.game.channels.index(kind)]
+            seen = np.zeros_like(plane)
+            seen[places[:, 0], rows, columns] = 1
+            assert np.array_equal(plane, seen)
+        ended = np.flatnonzero(over)
+        n_ended += len(ended)
+        if len(ended):
+            engine.reset(slots=ended)
+            ticks[ended] = -1
+    return n_ended
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_random_play_keeps_inside_counts_right_and_ends_when_the_rules_say(name):
+    assert bool(play_at_random(name, n=20, n_steps=150)) == (name not in PATIENT)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", NAMES)
+def test_a_million_steps_of_random_play_do_too(name):
+    assert play_at_random(name, n=400, n_steps=2500) > 0
 
 
 # Crowds.
