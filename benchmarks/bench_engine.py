@@ -44,8 +44,8 @@ from sidle.ppcg.bank import LevelBank
 from sidle.ppcg.engine import Engine
 from sidle.ppcg.vector_environment import VectorEnvironment
 
-N_LEVELS, N_BANK, ROUNDS = 64, 2000, 7
-STEPS, SINGLE_STEPS = 2000, 20_000
+N_LEVELS, N_BANK, ROUNDS = 64, 2000, 5
+STEPS, SINGLE_STEPS, PEER_STEPS = 2000, 20_000, 4000
 BARS = {"zelda": 1_000_000, "solarfox": 1_000_000, "frogs": 1_000_000, "boulderdash": 300_000}
 SINGLE_BAR = 50_000
 PEERS = {
@@ -98,7 +98,7 @@ def xland():
     play = jax.jit(play)
     state = jax.vmap(env.reset, in_axes=(None, 0))(params, jax.random.split(jax.random.key(0), n))
     state, out = jax.block_until_ready(play(state))
-    repeats = max(1, 10 * steps // (n * length))
+    repeats = max(1, 50 * steps // (n * length))
     began = time.perf_counter()
     for _ in range(repeats):
         state, out = play(state)
@@ -233,7 +233,7 @@ def main():
             for key, contestant in contestants.items():
                 rates[key].append(rate(contestant))
             for name in PEERS:
-                peers[name].append(peer_rate(options.peer_python, name, SINGLE_STEPS // divisor))
+                peers[name].append(peer_rate(options.peer_python, name, PEER_STEPS // divisor))
             copies.append(copying())
             bar.advance()
     median = {key: statistics.median(values) for key, values in rates.items()}
