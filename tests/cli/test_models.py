@@ -169,3 +169,15 @@ def test_refuses_files_without_these_weights(weights, capsys):
 def test_refuses_models(specification, arguments, error, said, weights):
     with pytest.raises(error, match=said):
         models.build(specification, arguments)
+
+
+def test_a_factory_that_prunes_takes_weights_as_torch_prune_keeps_them(tmp_path):
+    model = torch.nn.utils.prune.l1_unstructured(torch.nn.Linear(4, 3), "weight", 0.5)
+    torch.save(model.state_dict(), tmp_path / "pruned.pt")
+    state, mask = models.weights_and_mask_for(model, tmp_path / "pruned.pt")
+    assert set(state) == {"bias", "weight_orig", "weight_mask"}
+    assert mask is None
+    state, mask = models.weights_and_mask_for(torch.nn.Linear(4, 3), tmp_path / "pruned.pt")
+    assert torch.equal(state["weight"], model.weight)
+    assert mask is not None
+    assert mask.n_kept == 6

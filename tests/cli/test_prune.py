@@ -117,6 +117,25 @@ def test_what_torch_pruned_is_gone_on_from(model, capsys):
     assert [(layer["name"], layer["kept"]) for layer in layers] == [("0.weight", 60)]
 
 
+def test_what_torch_pruned_is_held_to_the_model_and_to_entry(model, capsys):
+    first = {f"module.{name}": tensor for name, tensor in model.state_dict().items()}
+    torch_prune.l1_unstructured(model[0], "weight", 0.5)
+    whole = {f"module.{name}": tensor for name, tensor in model.state_dict().items()}
+    torch.save({"first": first, "second": whole}, "torch.pt")
+    code, out, err = run(
+        capsys, "--fraction", "0.5", "--json", "--entry", "second", path="torch.pt"
+    )
+    assert code == 0, err
+    assert json.loads(out)["kept"] == 60  # of 240, half of which were pruned
+    code, out, err = run(capsys, "--fraction", "0.5", "--json", path="torch.pt")
+    assert code == 1
+    assert "--entry" in err
+    torch.save({name: t for name, t in whole.items() if ".0." in name}, "part.pt")
+    code, _, err = run(capsys, "--fraction", "0.5", path="part.pt")
+    assert code == 1
+    assert "lacks '2.bias', '2.weight'" in err
+
+
 def test_random_and_snip(model, capsys):
     words = ("--density", "0.2", "--json", "--criterion")
     run(capsys, *words, "random", "--seed", "4")

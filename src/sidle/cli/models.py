@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from sidle import checkpoint, seeding
 from sidle.data import archives
 from sidle.errors import ArgumentError, CheckpointError, UsageError
+from sidle.lmc import Mask, from_torch_prune
 
 # What wrappers put before every name: DataParallel and torch.compile.
 _PREFIXES = ("module.", "_orig_mod.")
@@ -109,8 +110,26 @@ def weights_for(model: nn.Module, path: Path, *, entry: str | None = None) -> di
     Raises:
         DataNotFoundError, CheckpointError, StorageError: as `load`.
     """
+    return weights_and_mask_for(model, path, entry=entry)[0]
+
+
+def weights_and_mask_for(
+    model: nn.Module, path: Path, *, entry: str | None = None
+) -> tuple[dict[str, Tensor], Mask | None]:
+    """Return the same weights, and the mask if torch.nn.utils.prune kept one beside them.
+
+    Raises:
+        DataNotFoundError, CheckpointError, StorageError: as `load`.
+        ArgumentError: a mask of torch.nn.utils.prune that is none.
+    """
     own = {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
-    found = dict(_states(read(path)))
+    masks: dict[str, Mask] = {}
+    found: dict[str, dict[str, Tensor]] = {}
+    for place, state in _states(read(path)):
+        found[place] = state
+        pruned = any(name.endswith("_orig") and f"{name[:-5]}_mask" in state for name in state)
+        if pruned and set(state) != set(own):  # a factory may prune what it makes
+            found[place], masks[place] = from_torch_prune(state)
     if entry is not None:
         if entry not in found:
             raise CheckpointError(
@@ -125,7 +144,7 @@ def weights_for(model: nn.Module, path: Path, *, entry: str | None = None) -> di
         )
     if not fitting:
         raise CheckpointError(f"{path}: {_misfit(found, own, model)}")
-    (state,) = fitting.values()
+    ((place, state),) = fitting.items()
     for name, tensor in own.items():
         if state[name].shape != tensor.shape:
             raise CheckpointError(
@@ -133,7 +152,7 @@ def weights_for(model: nn.Module, path: Path, *, entry: str | None = None) -> di
                 f"{tuple(tensor.shape)} in {type(model).__name__}. Build the model with the "
                 "settings it was trained with: --model-arguments."
             )
-    return state
+    return state, masks.get(place)
 
 
 def read(path: Path) -> Mapping[str, Any]:

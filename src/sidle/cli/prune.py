@@ -133,14 +133,10 @@ def _start(options: PruneOptions, model: nn.Module) -> tuple[dict[str, Tensor], 
     from sidle import lmc
     from sidle.cli import models
 
-    tree = models.read(options.checkpoint)
-    for inner in (tree, *(item for item in tree.values() if isinstance(item, Mapping))):
-        if any(name.endswith("_orig") and f"{name[:-5]}_mask" in inner for name in map(str, inner)):
-            state, mask = lmc.from_torch_prune(inner)
-            mask.check(model.state_dict(), f"sidle prune: {options.checkpoint}")
-            return state, mask
-    weights = models.weights_for(model, options.checkpoint, entry=options.entry)
-    found = tree.get("mask")
+    weights, mask = models.weights_and_mask_for(model, options.checkpoint, entry=options.entry)
+    if mask is not None:
+        return weights, mask
+    found = models.read(options.checkpoint).get("mask")
     if not isinstance(found, Mapping):
         return weights, None
     mask = lmc.Mask.from_state_dict(found)
