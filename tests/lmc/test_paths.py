@@ -21,7 +21,7 @@ from lmc.closed_forms import (
     pair,
 )
 from sidle.errors import ArgumentError, NonFiniteError, ShapeError
-from sidle.lmc import error_barrier, error_barriers, interpolate, measure
+from sidle.lmc import Mask, error_barrier, error_barriers, interpolate, measure, random_mask
 
 LABELS = torch.zeros(4, dtype=torch.int64)
 FOUR = (torch.zeros(4, 1), LABELS)
@@ -38,6 +38,21 @@ def test_a_hill_between_two_networks_has_its_known_height():
     # All examples agree, so halves choose the same point and chance plays no part.
     assert found.loss_split_barrier == pytest.approx(5, abs=1e-6)
     assert found.loss_interval == pytest.approx((5, 5), abs=1e-6)
+
+
+def test_a_model_whose_weights_a_mask_holds_measures_no_others():
+    a, b, data = pair("mlp")
+    mask = random_mask(Mask.ones(a), 0.5, seed=0)
+    hold = mask.hold(a, torch.optim.SGD(a.parameters(), lr=0.1))
+    states = a.state_dict(), b.state_dict()
+    for networks in ((a, b), states):
+        with pytest.raises(ArgumentError, match=r"does not keep .* a mask holds it"):
+            error_barrier(*networks, data, model=a)
+    sparse = mask.apply(b.state_dict())
+    error_barrier(a, sparse, data)
+    hold.remove()
+    found = error_barrier(*states, data, model=a)
+    assert found.error[-1] == measure(b, data).error
 
 
 def test_in_a_valley_the_higher_end_is_the_barrier():

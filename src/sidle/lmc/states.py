@@ -124,8 +124,21 @@ def fit(model: nn.Module, state: State, function: str) -> None:
 
 
 def load(model: nn.Module, state: State) -> None:
-    """Copy ``state``, which was checked with `fit`, into ``model``; both keep their own memory."""
+    """Copy ``state``, which was checked with `fit`, into ``model``; both keep their own memory.
+
+    Raises:
+        ArgumentError: a hook of the model's changes what was put into it, as `Mask.hold` does.
+    """
     model.load_state_dict(dict(state), strict=False)
+    if not any(module._load_state_dict_post_hooks for module in model.modules()):
+        return
+    for name, tensor in model.state_dict().items():
+        if isinstance(tensor, Tensor) and not torch.equal(tensor, state[name].to(tensor)):
+            raise ArgumentError(
+                f"the {type(model).__name__} does not keep '{name}' as it is put into it: a mask "
+                "holds it, or another hook of load_state_dict. Call remove() on what Mask.hold "
+                "returned, or pass another model."
+            )
 
 
 def is_coordinate(tensor: Tensor) -> bool:
