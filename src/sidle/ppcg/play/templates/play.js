@@ -2,7 +2,7 @@
 
 // Plays a game: asks the server for one tick after the other, draws what it answers, and moves the
 // sprites from where they were to where they are. <html data-state> says how things stand:
-// loading, ready, running, paused, over.
+// loading, ready, running, paused, over; data-busy is there while the server is being asked.
 (() => {
   const $ = (id) => document.getElementById(id);
   const root = document.documentElement;
@@ -25,7 +25,8 @@
   let arrived = 0; // when that answer came
   let driver = "me"; // me, agent or replay
   let running = false;
-  let busy = false;
+  let working = Promise.resolve(); // what the server was asked last
+  let unanswered = 0;
   let due = 0; // when the next tick is to be played
   let held = []; // actions of keys that are down, the last pressed last
   let tapped = null; // pressed since the last tick, and perhaps released already
@@ -49,18 +50,25 @@
     $("problem").hidden = false;
   }
 
-  async function attempt(work) {
-    if (busy) return;
-    busy = true;
-    try {
-      await work();
-      $("problem").hidden = true;
-    } catch (error) {
-      run(false);
-      complain(error);
-    } finally {
-      busy = false;
-    }
+  // Does one thing after the other; what is asked for meanwhile waits.
+  function attempt(work) {
+    const count = (change) => {
+      unanswered += change;
+      root.toggleAttribute("data-busy", unanswered > 0);
+    };
+    count(1);
+    working = working.then(async () => {
+      try {
+        await work();
+        $("problem").hidden = true;
+      } catch (error) {
+        run(false);
+        complain(error);
+      } finally {
+        count(-1);
+      }
+    });
+    return working;
   }
 
   // Episodes.
@@ -260,7 +268,7 @@
     requestAnimationFrame(frame);
     if (!view) return;
     const waits = $("waits").checked && driver === "me";
-    if (running && !waits && !busy && now >= due) {
+    if (running && !waits && !unanswered && now >= due) {
       due = Math.max(due + interval(), now);
       tick(chosen());
     }
@@ -284,7 +292,7 @@
     tapped = action;
     if ($("waits").checked) {
       if (!running) run(true);
-      if (!busy) tick(chosen());
+      if (!unanswered) tick(chosen());
     } else if (root.dataset.state === "ready") run(true);
   }
 
