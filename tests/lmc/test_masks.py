@@ -386,3 +386,22 @@ def test_sparse_gradients_are_refused():
     model(torch.tensor([1])).sum().backward()
     with pytest.raises(ArgumentError, match="sparse"):
         optimizer.step()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"names": ["a", "b"]},
+        {"names": None},
+        {"kept": 3},
+        {"tied": [1]},
+        {"names": [["a"]]},
+    ],
+)
+def test_a_damaged_description_of_a_mask_is_refused(changed, tmp_path):
+    tree = Mask({"a": torch.ones(3, dtype=torch.bool)}).state_dict() | changed
+    with pytest.raises(ArgumentError, match="from_state_dict: expected lists of names and"):
+        Mask.from_state_dict(tree)
+    checkpoint.save(tmp_path / "mask.safetensors", {"mask": tree})
+    with pytest.raises(CheckpointError, match="holds no mask"):
+        Mask.load(tmp_path / "mask.safetensors")

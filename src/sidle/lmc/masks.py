@@ -270,7 +270,14 @@ class Mask(Mapping[str, Tensor]):
             raise ArgumentError(
                 f"Mask.from_state_dict: expected 'names', 'kept' and 'tied', got {sorted(tree)}."
             )
-        return cls(dict(zip(tree["names"], tree["kept"], strict=True)), tied=tree["tied"])
+        try:
+            kept, tied = dict(zip(tree["names"], tree["kept"], strict=True)), dict(tree["tied"])
+        except (TypeError, ValueError) as error:
+            raise ArgumentError(
+                "Mask.from_state_dict: expected lists of names and of tensors of one length, and "
+                f"a dictionary of tied names ({error}). Give what Mask.state_dict returned."
+            ) from error
+        return cls(kept, tied=tied)
 
     def save(self, path: str | Path) -> None:
         """Write the mask to ``path``, one safetensors file, whole or not at all.
