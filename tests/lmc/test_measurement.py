@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lmc.closed_forms import Threshold, examples, grid, mlp
 from sidle.errors import ArgumentError, NonFiniteError, ShapeError
-from sidle.lmc import measure
+from sidle.lmc import error_barrier, measure
 
 
 def test_equals_a_plain_loop():
@@ -85,6 +85,30 @@ def test_a_loss_of_ones_own():
     smoothed = measure(mlp(0), (x, y), loss=softened)
     assert smoothed.error == measure(mlp(0), (x, y)).error
     assert smoothed.loss != measure(mlp(0), (x, y)).loss
+
+
+class Answering(nn.Module):
+    """A network that returns its logits in a dictionary."""
+
+    def __init__(self):
+        super().__init__()
+        self.network = mlp(0)
+
+    def forward(self, x):
+        return {"logits": self.network(x)}
+
+
+def test_refuses_outputs_that_are_no_tensor():
+    def loss(outputs, y):
+        logits = outputs["logits"]
+        return F.cross_entropy(logits, y, reduction="none"), logits.argmax(1) != y
+
+    model, data, said = Answering(), examples(), r"must return a tensor, got dict.*Wrap"
+    with pytest.raises(ShapeError, match=said):
+        measure(model, data, loss=loss)
+    for evaluation in ("auto", "batched"):
+        with pytest.raises(ShapeError, match=said):
+            error_barrier(model, Answering(), data, batch_size=10, loss=loss, evaluation=evaluation)
 
 
 def labels(*values):

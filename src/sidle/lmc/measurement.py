@@ -86,8 +86,8 @@ def measure(
         batch_size: examples a batch, where ``data`` is a pair of tensors.
         device: where to compute.
         loss: another loss; ``loss(outputs, y)`` returns losses of shape (B,), or a pair of losses
-            and errors, both (B,). With a pair, outputs and labels may be of any kind: the errors,
-            bool or shares in [0, 1], say what counts as wrong.
+            and errors, both (B,). With a pair, outputs and labels may be tensors of any shape: the
+            errors, bool or shares in [0, 1], say what counts as wrong.
 
     Raises:
         ArgumentError: no examples, labels outside [0, C) or not integers, inputs that the model
@@ -104,7 +104,7 @@ def measure(
         if state is not None:
             states.load(model, state)
         for x, y in batches(data, batch_size):
-            outputs = output_of(model, x.to(device), "measure")
+            outputs = tensor(output_of(model, x.to(device), "measure"), model, "measure")
             parts.append(score(outputs, y.to(device), loss, "measure", "the network"))
     if not parts:
         raise ArgumentError("measure: the data holds no batches. Give at least one example.")
@@ -166,6 +166,16 @@ def output_of(model: nn.Module, x: Tensor, function: str) -> Any:
             f"{function}: {type(model).__name__} failed on inputs of shape {tuple(x.shape)} and "
             f"type {x.dtype}: {problem}. Give inputs like those it was trained on."
         ) from error
+
+
+def tensor(outputs: Any, model: nn.Module, function: str) -> Tensor:
+    """Return ``outputs`` of ``model`` if they are one tensor, else raise ShapeError."""
+    if not isinstance(outputs, Tensor):
+        raise ShapeError(
+            f"{function}: {type(model).__name__} must return a tensor, got {_describe(outputs)}. "
+            "Wrap it into a module that returns the one that counts."
+        )
+    return outputs
 
 
 def score(outputs: Tensor, y: Tensor, loss: Loss | None, function: str, where: str) -> Measurement:

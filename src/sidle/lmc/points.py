@@ -133,7 +133,7 @@ def _one_by_one(
     for state in points:
         states.load(model, state)
         # Perhaps a view of weights, which the next state overwrites.
-        yield measurement.output_of(model, x, function)
+        yield measurement.tensor(measurement.output_of(model, x, function), model, function)
 
 
 def _stacked(
@@ -157,7 +157,7 @@ def _stacked(
                 f"{function}: the model cannot run with stacked weights "
                 f"({' '.join(str(error).split())[:120]}). Use evaluation='sequential'."
             ) from error
-        yield from outputs
+        yield from measurement.tensor(outputs, model, function)
 
 
 def _probe(model: nn.Module, points: Sequence[State], x: Tensor, function: str) -> _Choice:
