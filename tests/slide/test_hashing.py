@@ -218,7 +218,7 @@ def test_all_buckets_are_reached():
 def test_mixed_codes_tell_all_digits_apart():
     x, y = vectors(2, 24, seed=8)
     mixed = SimHash(24, 24, 2000, seed=0)
-    assert mixed.table_bits == 20
+    assert mixed.table_bits == 16
     y = x + 0.02 * y
     share = float(np.equal(*mixed.codes(np.stack([x, y]))).mean())
     assert share == pytest.approx(SimHash.collision_probability(x, y) ** 24, abs=0.05)

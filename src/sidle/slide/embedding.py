@@ -146,7 +146,7 @@ class SparseEmbedding(FusedLayer):
         updates, weight = self._updates["weight"], self.weight.detach().numpy()
         grouped = (starts, samples, values, gradient_ND, features, weight, *updates.moments)
         rule = updates.optimizer
-        work = {"items": len(features), "threads": self.threads}
+        work: dict[str, Any] = {"items": len(features), "threads": self.threads}
         if rule.name == "adam":
             constants = (self.steps, self.lr, *rule.betas, rule.eps)
             spread(kernels.adam, *grouped, updates.last, *constants, **work)

@@ -35,8 +35,8 @@ from sidle.slide.sparse_rows import SparseRows, read_rows
 from sidle.slide.threads import spread
 
 FAMILIES = ("simhash", "sparse_simhash", "wta", "dwta", "minhash")
-MOST_TABLE_BITS = 20
-"""A table has at most 2^20 buckets."""
+MOST_TABLE_BITS = 16
+"""A table has at most 2^16 buckets, so that a bucket number takes two bytes."""
 
 _ROWS_AT_ONCE = 16384
 _Array = np.ndarray[Any, Any]
@@ -84,7 +84,7 @@ class HashFamily(ABC):
         """Return the digits of ``vectors``, uint8, (N, H)."""
 
     def codes(self, vectors: Any, *, threads: int = 1) -> _Array:
-        """Return the bucket of every vector in every table, uint32, (N, L).
+        """Return the bucket of every vector in every table, uint16, (N, L).
 
         Args:
             vectors: float32 (N, D), tensor or array; or CSR (N, D) where the family takes it.
@@ -99,7 +99,7 @@ class HashFamily(ABC):
                 f"{type(vectors).__name__} of shape {tuple(getattr(vectors, 'shape', ()))}."
             )
         n = vectors.shape[0]
-        codes_NL = np.empty((n, self.n_tables), np.uint32)
+        codes_NL = np.empty((n, self.n_tables), np.uint16)
         for first in range(0, n, _ROWS_AT_ONCE):
             block = slice(first, min(first + _ROWS_AT_ONCE, n))
             spread(
@@ -214,7 +214,7 @@ class SparseSimHash(HashFamily):
         """Return the digits of ``vectors``, uint8, (N, H)."""
         x = self._dense(vectors).numpy()
         projections = np.empty((len(x), self.n_functions), np.float32)
-        work = {"items": len(x), "threads": threads}
+        work: dict[str, Any] = {"items": len(x), "threads": threads}
         spread(kernels.sparse_projections, x, self._places, self._signs, projections, **work)
         digits = np.empty(projections.shape, np.uint8)
         spread(kernels.sign_digits, projections, digits, **work)

@@ -7,7 +7,7 @@ no other does, so that results do not depend on the number of threads.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,19 +17,36 @@ from sidle.errors import ArgumentError
 _LEAST_ITEMS = 64  # of a thread; waking one takes about as long as this many rows
 
 
-def spread(kernel: Callable[..., Any], *arguments: Any, items: int, threads: int) -> None:
-    """Call ``kernel(*arguments, start, stop)`` so that all of ``range(items)`` is done."""
+def spread(
+    kernel: Callable[..., Any],
+    *arguments: Any,
+    items: int,
+    threads: int,
+    least: int = _LEAST_ITEMS,
+    of_part: Sequence[tuple[Any, ...]] = (),
+) -> None:
+    """Call ``kernel(*arguments, start, stop)`` so that all of ``range(items)`` is done.
+
+    Args:
+        kernel: compiled, and free of the interpreter's lock.
+        arguments: what all threads share.
+        items: how many there are.
+        threads: how many share the work.
+        least: items of a thread, where there is more than one.
+        of_part: what each thread has for itself, handed over after ``arguments``.
+    """
+    own = of_part or [()] * threads
     with progress.compiling(kernel):
-        parts = max(1, min(threads, items // _LEAST_ITEMS))
+        parts = max(1, min(threads, items // least, len(own)))
         if parts == 1:
-            kernel(*arguments, 0, items)
+            kernel(*arguments, *own[0], 0, items)
             return
         bounds = [items * part // parts for part in range(parts + 1)]
         pending = [
-            _pool(threads).submit(kernel, *arguments, bounds[part], bounds[part + 1])
+            _pool(threads).submit(kernel, *arguments, *own[part], bounds[part], bounds[part + 1])
             for part in range(1, parts)
         ]
-        kernel(*arguments, bounds[0], bounds[1])
+        kernel(*arguments, *own[0], bounds[0], bounds[1])
         for part in pending:
             part.result()
 
