@@ -82,6 +82,9 @@ def test_the_order_of_axes_in_memory_comes_back(tmp_path):
     checkpoint.save(tmp_path / "c", tree)
     loaded = checkpoint.load(tmp_path / "c")
     assert equal(loaded, tree)
+    empty = torch.empty(0, 3).as_strided((0, 3), (0, 0))  # whose axes have no order
+    checkpoint.save(tmp_path / "empty", {"x": empty})
+    assert checkpoint.load(tmp_path / "empty")["x"].shape == (0, 3)
     for name, tensor in loaded.items():
         assert tensor.stride() == torch.clone(tree[name]).stride(), name
     assert not loaded["channels last"].is_contiguous()

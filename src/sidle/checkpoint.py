@@ -177,7 +177,7 @@ class _TensorTable:
         copied = tensor if whole and storage_of_tensor not in self._storages else tensor.clone()
         self.by_name[name] = copied.cpu().contiguous()
         strides = _strides(tensor)
-        if strides != torch.empty(tensor.shape, device="meta").stride():
+        if tensor.numel() and strides != torch.empty(tensor.shape, device="meta").stride():
             self.strides[name] = strides
         self._names[same] = name
         self._storages.add(storage_of_tensor)

@@ -112,18 +112,9 @@ def refresh_touch(game, state, cells, work, kind, record):
 
 
 @numba.njit(cache=True, nogil=True)
-def give_birth(game, state, cells, work, kind, x, y, forced):
-    """Return the record of a new sprite at (x, y), -1 where a singleton or lack of room forbids.
-
-    Lack of room is noted in the state; the step then ends in an error.
-    """
-    singleton = of_type(game, kind, T_SINGLETON)
-    if singleton and not forced:
-        for other in range(game[D_TYPES]):
-            if singleton >> other & 1 and state[HEADER + other] > 0:
-                return np.int64(-1)
+def enter(game, state, kind, x, y):
+    """Return the record of a new sprite at (x, y), -1 where there is no room, which is noted."""
     count = np.int64(state[HEADER + kind])
-    state[H_BIRTHS] = 1
     if count >= game[SEGMENTS + 2 * kind + ROOM]:
         state[H_FULL] = kind + 1
         return np.int64(-1)
@@ -146,9 +137,34 @@ def give_birth(game, state, cells, work, kind, x, y, forced):
     state[at + F_CELL] = -1
     for resource in range(game[D_RESOURCES]):
         state[amount_at(game, record, resource)] = 0
-    work[M_PRESENT] |= bit(kind)
-    work[game[D_COVERED] + record] = NOWHERE
-    refresh_touch(game, state, cells, work, kind, record)
+    return record
+
+
+@numba.njit(cache=True, nogil=True)
+def is_forbidden(game, state, kind):
+    """Return whether a singleton of the kind's group lives, so that no other may be born."""
+    singleton = of_type(game, kind, T_SINGLETON)
+    if singleton:
+        for other in range(game[D_TYPES]):
+            if singleton >> other & 1 and state[HEADER + other] > 0:
+                return True
+    return False
+
+
+@numba.njit(cache=True, nogil=True)
+def give_birth(game, state, cells, work, kind, x, y, forced):
+    """Return the record of a new sprite at (x, y), -1 where a singleton or lack of room forbids.
+
+    Lack of room is noted in the state; the step then ends in an error.
+    """
+    if not forced and is_forbidden(game, state, kind):
+        return np.int64(-1)
+    state[H_BIRTHS] = 1
+    record = enter(game, state, kind, x, y)
+    if record >= 0:
+        work[M_PRESENT] |= bit(kind)
+        work[game[D_COVERED] + record] = NOWHERE
+        refresh_touch(game, state, cells, work, kind, record)
     return record
 
 

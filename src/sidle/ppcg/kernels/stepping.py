@@ -14,6 +14,7 @@ import numba
 import numpy as np
 
 from sidle.ppcg.kernels.codes import (
+    D_COVER,
     D_HEIGHT,
     D_PLACED,
     D_PLACED_FIXED,
@@ -43,7 +44,7 @@ from sidle.ppcg.kernels.codes import (
 from sidle.ppcg.kernels.memory import address, ahead, of_type
 from sidle.ppcg.kernels.movement import update_avatar, update_others
 from sidle.ppcg.kernels.observing import draw_records, erase_records
-from sidle.ppcg.kernels.records import give_birth, is_crowded
+from sidle.ppcg.kernels.records import enter, is_crowded, is_forbidden
 from sidle.ppcg.kernels.rules import (
     bury,
     judge,
@@ -78,6 +79,39 @@ _2_TO_53 = 9007199254740992.0
 
 
 @numba.njit(cache=True, nogil=True)
+def _place_fixed(game, characters, height, width, state, cells, planes, work, observed):
+    """Place what is fixed; return how many cells hold more, which are noted at D_COVER."""
+    columns, n_cells = game[D_WIDTH], game[D_HEIGHT] * game[D_WIDTH]
+    table, begins, noted = game[D_PLACED_FIXED], game[D_PLACED], game[D_COVER]
+    present, n_noted = np.int64(0), np.int64(0)
+    for row in range(height):
+        for cell in range(row * columns, row * columns + width):
+            character = np.int64(characters[cell])
+            fixed = game[table + character]
+            cells[cell] = fixed
+            present |= fixed
+            # No branch, for nobody could foresee which cells hold more.
+            work[noted + n_noted] = cell
+            n_noted += game[begins + character] < game[begins + character + 1]
+    kind = np.int64(0)
+    while present:
+        if present & 1:
+            count, plane = np.int64(0), kind * n_cells
+            if observed:
+                for cell in range(height * columns):
+                    here = cells[cell] >> kind & 1
+                    planes[plane + cell] = here
+                    count += here
+            else:
+                for cell in range(height * columns):
+                    count += cells[cell] >> kind & 1
+            state[HEADER + kind] = count
+        present >>= 1
+        kind += 1
+    return n_noted
+
+
+@numba.njit(cache=True, nogil=True)
 def load_level(game, characters, height, width, state, cells, planes, n_pixels, work, observed):
     """Set up a level from its characters (H, W); only the upper left height x width count."""
     columns = game[D_WIDTH]
@@ -96,38 +130,19 @@ def load_level(game, characters, height, width, state, cells, planes, n_pixels, 
     if observed:
         for pixel in range(n_pixels):
             planes[pixel] = 0
-    for row in range(height):
-        begin, row_end = row * columns, row * columns + width
-        while begin < row_end:
-            # A run of one character at once: most of a level is wall, water or grass.
-            character = np.int64(characters[begin])
-            end = begin + 1
-            while end < row_end and characters[end] == character:
-                end += 1
-            fixed = game[game[D_PLACED_FIXED] + character]
-            if fixed:
-                for cell in range(begin, end):
-                    cells[cell] = fixed
-                kind = np.int64(0)
-                while fixed:
-                    if fixed & 1:
-                        state[HEADER + kind] += end - begin
-                        if observed:
-                            for pixel in range(kind * n_cells + begin, kind * n_cells + end):
-                                planes[pixel] = 1
-                    fixed >>= 1
-                    kind += 1
-            placed = game[D_PLACED] + character
-            if game[placed] < game[placed + 1]:
-                for cell in range(begin, end):
-                    for place in range(game[placed], game[placed + 1]):
-                        born = game[place]
-                        x, y = (cell - row * columns) * TILE, row * TILE
-                        record = give_birth(game, state, cells, work, born, x, y, False)
-                        if of_type(game, born, T_CLASS) >= FIRST_AVATAR and record >= 0:
-                            state[H_AVATAR] = record
-                            state[H_AVATAR_TYPE] = born
-            begin = end
+    n_placing = _place_fixed(game, characters, height, width, state, cells, planes, work, observed)
+    for k in range(n_placing):
+        cell = work[game[D_COVER] + k]
+        row = cell // columns
+        placed = game[D_PLACED] + np.int64(characters[cell])
+        for place in range(game[placed], game[placed + 1]):
+            kind = game[place]
+            if is_forbidden(game, state, kind):
+                continue
+            record = enter(game, state, kind, (cell - row * columns) * TILE, row * TILE)
+            if of_type(game, kind, T_CLASS) >= FIRST_AVATAR and record >= 0:
+                state[H_AVATAR] = record
+                state[H_AVATAR_TYPE] = kind
     # The face has seen to room for every level; what counts is what is born from here on.
     state[H_BIRTHS] = 0
     if observed:
