@@ -8,7 +8,7 @@ from torch import nn
 
 from lmc.closed_forms import KINDS, Place, mlp, pair
 from sidle.errors import ArgumentError, NonFiniteError, ShapeError
-from sidle.lmc import distance, interpolate, state_of, states
+from sidle.lmc import Mask, align, distance, interpolate, measure, state_of, states
 
 
 def test_half_way_is_the_mean():
@@ -117,3 +117,17 @@ def test_refuses_what_cannot_be_interpolated():
         interpolate(nn.LazyLinear(2), nn.LazyLinear(2), 0.5)
     with pytest.raises(NonFiniteError, match="of a holds"):
         interpolate(Place(math.inf), Place(0.0), 0.5)
+
+
+@pytest.mark.parametrize(
+    "used",
+    [
+        state_of,
+        Mask.ones,
+        lambda model: measure(model, (torch.zeros(2, 3), torch.zeros(2, dtype=torch.int64))),
+        lambda model: align(model, model, example=torch.zeros(2, 3)),
+    ],
+)
+def test_a_lazy_module_without_weights_is_refused(used):
+    with pytest.raises(ArgumentError, match=r"'0.weight' belongs to a lazy module .* one batch"):
+        used(nn.Sequential(nn.LazyLinear(4)))

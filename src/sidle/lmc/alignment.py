@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from sidle.errors import ArgumentError, NonFiniteError
-from sidle.lmc import tracing
+from sidle.lmc import states, tracing
 from sidle.lmc.matching import CorrelationTerm, Match, Term, WeightTerm, match
 from sidle.lmc.permutations import Specification, derive_specification
 
@@ -150,6 +150,8 @@ def find_alignment(
 
 
 def _check_same_tensors(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
+    for tensors in (ours, theirs):
+        states.refuse_lazy(tensors)
     for one, other, who in ((ours, theirs, "b"), (theirs, ours, "a")):
         missing = [name for name in one if name not in other]
         if missing:

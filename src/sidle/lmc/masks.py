@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from sidle import checkpoint, storage
 from sidle.errors import ArgumentError, CheckpointError, ShapeError
+from sidle.lmc import states
 
 _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -114,9 +115,11 @@ class Mask(Mapping[str, Tensor]):
                 two or more dimensions.
 
         Raises:
-            ArgumentError: no such parameter, twice the same one, or not floating point.
+            ArgumentError: no such parameter, twice the same one, not floating point, or a lazy
+                module that never ran.
         """
         if isinstance(model, nn.Module):
+            states.refuse_lazy(dict(model.named_parameters()))
             chosen = prunable(model) if names is None else list(names)
             tensors: dict[str, Any] = {
                 name: parameter.detach()

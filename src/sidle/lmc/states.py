@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,13 +36,18 @@ def state_of(network: Network) -> dict[str, Tensor]:
             "Pass the module, or what its state_dict() returns."
         )
     found = {name: value for name, value in tensors.items() if isinstance(value, Tensor)}
-    unfinished = [name for name, value in found.items() if is_lazy(value)]
+    refuse_lazy(found)
+    return {name: value.detach().clone() for name, value in found.items()}
+
+
+def refuse_lazy(tensors: Mapping[str, Any]) -> None:
+    """Raise ArgumentError if one of ``tensors`` waits for the first batch to get its shape."""
+    unfinished = [name for name, tensor in tensors.items() if is_lazy(tensor)]
     if unfinished:
         raise ArgumentError(
             f"'{unfinished[0]}' belongs to a lazy module that has no weights yet. Run one batch "
             "through it first."
         )
-    return {name: value.detach().clone() for name, value in found.items()}
 
 
 def alike(networks: Sequence[Network], names: Sequence[str], function: str) -> list[State]:
