@@ -1,7 +1,6 @@
 """The built-in games: rules that compile, levels that can be won, play that keeps the rules."""
 
 import json
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +8,7 @@ import pytest
 
 from programs.solve_games import wins
 from sidle.errors import ArgumentError
-from sidle.ppcg import games, generators, vgdl
-from sidle.ppcg.engine import Engine
+from sidle.ppcg import games, vgdl
 
 SOLUTIONS = Path(__file__).parent / "solutions"
 NAMES = games.names()
@@ -105,77 +103,3 @@ def test_a_way_that_does_not_win_is_not_taken_for_one():
     assert not wins(rules, level, kept[:-1])
     assert not wins(rules, level, kept + "N")
     assert not wins(rules, level, "N" * len(kept))
-
-
-def verdict(rules, state, most):
-    """Return what the TerminationSet, read word by word, says about a state: won, lost or None."""
-    alive = Counter()
-    for kind, _, _, *extras in state["sprites"]:
-        if not (extras and extras[0].get("disabled")):
-            for name, below in rules.subtypes.items():
-                alive[name] += rules.types.index(kind) in below
-    lines = rules.text.split("TerminationSet\n")[1].split("    LevelMapping")[0].splitlines()
-    for kind, *words in (line.split() for line in lines):
-        given = dict(word.split("=") for word in words)
-        limit = int(given["limit"])
-        count = sum(alive[given[key]] for key in given if key.startswith("stype"))
-        holds = {
-            "SpriteCounter": count <= limit,
-            "MultiSpriteCounter": count >= limit if "min" in given else count == limit,
-            "Timeout": state["tick"] >= limit,
-        }[kind]
-        if holds:
-            return "PLAYER_WINS" if given["win"] == "True" else "PLAYER_LOSES"
-    return "PLAYER_LOSES" if state["tick"] >= most else "NO_WINNER"
-
-
-def play_at_random(name, seed, copies):
-    """Play each of eight levels ``copies`` times to its end, checking all; return the ticks."""
-    game, rules = games.load(name), compiled(name)
-    generator = generators.find(name)
-    levels = [game.grid(index) for index in range(5)]
-    levels += [generator.generate(difficulty, 7 + seed) for difficulty in (0.0, 0.5, 1.0)]
-    slots = [rules.level(grid) for grid in levels for _ in range(copies)]
-    height, width = game.shape
-    most = 300
-    engine = Engine(
-        rules, len(slots), height=height, width=width, seed=seed, autoreset="disabled",
-        observe=False, most_ticks=most,
-    )  # fmt: skip
-    engine.reset(slots)
-    avatars = [rules.types[number] for number in rules.avatars()]
-    rng = np.random.default_rng(seed)
-    total = np.zeros(len(slots), np.int64)
-    while not engine.dones.all():
-        playing = ~engine.dones
-        engine.step(rng.integers(0, len(rules.actions), len(slots)))
-        total += np.where(playing, engine.rewards, 0)
-        places = np.concatenate([engine.sprites(avatar) for avatar in avatars])
-        where = places[playing[places[:, 0]], 1:]
-        assert len(where) == playing.sum()  # one avatar each, dead or alive
-        assert (where >= 0).all()
-        assert (where <= 10 * np.array([width - 1, height - 1])).all()
-        for slot in np.flatnonzero(playing)[:: copies // 2]:
-            state = engine.state(int(slot))
-            assert state["winner"] == verdict(rules, state, most)
-            assert state["over"] == (state["winner"] != "NO_WINNER") == engine.dones[slot]
-    for slot in range(len(slots)):
-        state = engine.state(slot)
-        assert state["winner"] == verdict(rules, state, most)
-        assert engine.wins[slot] == (state["winner"] == "PLAYER_WINS")
-    assert (total == engine.scores).all()
-    return int((engine.ticks + 1).sum())
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_random_play_ends_when_the_rules_say_and_keeps_the_avatar_inside(name):
-    assert play_at_random(name, seed=3, copies=20) >= 8 * 20
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("name", NAMES)
-def test_a_million_random_ticks_keep_to_the_rules(name):
-    ticks = seed = 0
-    while ticks < 1_000_000:
-        ticks += play_at_random(name, seed, copies=500)
-        seed += 1
