@@ -367,6 +367,11 @@ def test_fingers_play_too(browser: Browser, served: Served) -> None:
     assert visit.text("#word") == "Won"
     sides = [button.bounding_box() for button in pad.get_by_role("button").all()[:4]]
     assert min(side["height"] for side in sides if side) >= 44
+    card, stage = (visit.tab.locator(name).bounding_box() for name in (".card", ".stage"))
+    assert card
+    assert stage
+    assert stage["y"] <= card["y"]
+    assert card["y"] + card["height"] <= stage["y"] + stage["height"]
     assert visit.console == []
     visit.tab.context.close()
 
@@ -389,11 +394,22 @@ def test_the_page_fits_its_window_and_follows_the_colour_scheme(
     assert board
     assert board["width"] > 0.9 * min(size["width"], 6 * 64)
     assert board["y"] + board["height"] < size["height"]  # seen without scrolling
-    if size is PHONE:
-        pad = visit.tab.get_by_role("group", name="Touch controls").bounding_box()
-        assert pad
-        assert pad["y"] + pad["height"] < size["height"]
+    used = visit.tab.locator(".pad" if size is PHONE else ".controls").bounding_box()
+    assert used
+    assert used["y"] + used["height"] < size["height"]
     visit.tab.context.close()
+
+
+def test_a_high_board_leaves_room_for_its_buttons(browser: Browser) -> None:
+    with serving(Show(playable.find("zelda"))) as served:
+        visit = open_page(browser, served)
+        buttons = visit.tab.locator(".controls").bounding_box()
+        board = visit.tab.locator("#canvas").bounding_box()
+        visit.tab.context.close()
+    assert buttons
+    assert board
+    assert buttons["y"] + buttons["height"] < DESK["height"]
+    assert board["height"] >= 0.5 * DESK["height"] - 9  # whole pixels of nine rows
 
 
 def test_the_legend_names_what_is_seen(visit: Visit) -> None:

@@ -10,6 +10,7 @@
   const still = matchMedia("(prefers-reduced-motion: reduce)");
   const REACH = 12; // tenths of a tile a sprite may have moved to be taken for the same
   const STEP = 0.05; // of difficulty, up on a win and down on a loss
+  const BUTTONS = 150; // pixels that the level's title and the buttons below the board take
   const KEYS = {
     ArrowLeft: "ACTION_LEFT", KeyA: "ACTION_LEFT", ArrowRight: "ACTION_RIGHT", KeyD: "ACTION_RIGHT",
     ArrowUp: "ACTION_UP", KeyW: "ACTION_UP", ArrowDown: "ACTION_DOWN", KeyS: "ACTION_DOWN",
@@ -231,13 +232,15 @@
     return made;
   }
 
-  // Chooses the size of a tile: whole pixels of the screen, as many as there is room for.
+  // Chooses the size of a tile: whole pixels of the screen, as many as there is room for. Below the
+  // board there shall be room for its buttons, unless that would leave it less than half the window.
   function fit() {
     if (!episode) return;
     const stage = canvas.parentElement;
     const style = getComputedStyle(stage);
     const width = stage.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
-    const height = Math.max(220, 0.68 * innerHeight);
+    const below = innerHeight - (stage.getBoundingClientRect().top + scrollY) - BUTTONS;
+    const height = Math.max(220, 0.5 * innerHeight, Math.min(0.68 * innerHeight, below));
     const dense = devicePixelRatio || 1;
     const tile = Math.max(4, Math.floor(dense * Math.min(width / episode.width, height / episode.height, 64)));
     canvas.width = tile * episode.width;
