@@ -4,12 +4,14 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
+from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
 from sidle.errors import ArgumentError, CheckpointError, DataError, ShapeError
-from sidle.ppcg import curriculum, games
+from sidle.ppcg import curriculum, games, registration
 from sidle.ppcg.environment import GameEnvironment
 from sidle.ppcg.vector_environment import VectorEnvironment
 
+IDS = dict(registration.identifiers())
 MODES = ("same_step", "next_step", "disabled")
 
 
@@ -19,18 +21,47 @@ def actions(environment, n, seed=0):
 
 
 @pytest.mark.parametrize("name", games.names())
-def test_observations_are_in_their_space_in_every_game(name):
-    environment = VectorEnvironment(name, 5)
+def test_gymnasium_makes_every_game_and_its_wrappers_count_its_episodes(name):
+    """What Gymnasium's check of single environments asks for, asked of many, made by it."""
+    environment, again = (
+        RecordEpisodeStatistics(
+            gymnasium.make_vec(
+                IDS[name], num_envs=5, vectorization_mode="vector_entry_point",
+                max_episode_steps=25,
+            )
+        )
+        for _ in range(2)
+    )  # fmt: skip
+    assert environment.spec.id == IDS[name]
     observations, infos = environment.reset(seed=3)
-    assert observations in environment.observation_space
+    assert np.array_equal(observations, again.reset(seed=3)[0])
+    returns, n_ended = np.zeros(5), 0
     for row in actions(environment, 60):
-        observations, rewards, terminations, truncations, infos = environment.step(row)
+        kept = observations.copy()
+        before = observations
+        observations, rewards, terminations, truncations, infos = step = environment.step(row)
+        assert np.array_equal(before, kept)  # earlier observations are not written over
+        for one, other in zip(step[:4], again.step(row)[:4], strict=True):
+            assert np.array_equal(one, other)
         assert observations in environment.observation_space
         assert observations.dtype == np.int8
         assert rewards.shape == terminations.shape == truncations.shape == (5,)
-        assert not truncations.any()
-    for key in ("score", "level", "difficulty", "win"):
-        assert infos[key].shape == infos[f"_{key}"].shape == (5,)
+        assert terminations.dtype == truncations.dtype == np.bool_
+        assert not (terminations & truncations).any()
+        for key in ("score", "level", "difficulty", "win"):
+            assert infos[key].shape == infos[f"_{key}"].shape == (5,)
+        returns += rewards
+        ended = terminations | truncations
+        n_ended += ended.sum()
+        if ended.any():
+            final = infos["final_info"]
+            assert np.array_equal(infos["_episode"], ended)
+            assert np.array_equal(infos["episode"]["r"][ended], returns[ended])
+            assert np.array_equal(final["score"][ended], returns[ended])
+            assert (infos["episode"]["l"][truncations] == 25).all()
+            returns[ended] = 0.0
+    assert n_ended >= 10
+    environment.close()
 
 
 def test_made_by_name_with_any_number_of_levels():
