@@ -77,11 +77,20 @@ def test_the_order_of_axes_in_memory_comes_back(tmp_path):
         "plain": dense,
         "gaps": dense[:, :, :, ::2],  # the gaps are not kept
         "expanded": torch.ones(3, 1).expand(3, 4),  # nor is one number in many places
-        "one channel": torch.zeros(2, 1, 4, 5).to(memory_format=torch.channels_last),
     }
     checkpoint.save(tmp_path / "c", tree)
     loaded = checkpoint.load(tmp_path / "c")
     assert equal(loaded, tree)
+    one = torch.tensor([2j]).conj()
+    channel = torch.zeros(2, 1, 4, 5).to(memory_format=torch.channels_last)
+    views = {
+        "one channel": channel,
+        "conjugated": one,
+        "negated": one.imag,
+        "one of many": torch.arange(4.0)[3::9],
+    }
+    checkpoint.save(tmp_path / "views", views)
+    assert equal(checkpoint.load(tmp_path / "views"), views)
     empty = torch.empty(0, 3).as_strided((0, 3), (0, 0))  # whose axes have no order
     checkpoint.save(tmp_path / "empty", {"x": empty})
     assert checkpoint.load(tmp_path / "empty")["x"].shape == (0, 3)

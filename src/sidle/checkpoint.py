@@ -175,9 +175,12 @@ class _TensorTable:
         storage_of_tensor = (tensor.device, tensor.untyped_storage().data_ptr())
         whole = tensor.numel() * tensor.element_size() == tensor.untyped_storage().nbytes()
         copied = tensor if whole and storage_of_tensor not in self._storages else tensor.clone()
-        self.by_name[name] = copied.cpu().contiguous()
+        plain = copied.cpu().resolve_conj().resolve_neg().contiguous()
+        # Axes of one entry may have any stride, and make no difference.
+        usual = torch.empty(tensor.shape, device="meta").stride()
+        self.by_name[name] = plain.as_strided(tensor.shape, usual)
         strides = _strides(tensor)
-        if tensor.numel() and strides != torch.empty(tensor.shape, device="meta").stride():
+        if not tensor.is_contiguous() and strides != usual:
             self.strides[name] = strides
         self._names[same] = name
         self._storages.add(storage_of_tensor)

@@ -113,16 +113,25 @@ class Code:
         (b"", "not a complete file|no file of torch.save"),
         (b"PK\x03\x04 cut off", "not a complete file"),
         (b"some text\n" * 9, "file of torch.save"),
+        (b"e" + b"text" * 9, "file of torch.save: [a-z]"),
         (pickle.dumps({"weights": [1.0]}), "no file of torch.save"),
         (pickle.dumps(Code()), "no file of torch.save"),
     ],
-    ids=["empty", "cut off", "text", "pickle", "code"],
+    ids=["empty", "cut off", "text", "other text", "pickle", "code"],
 )
 def test_refuses_damaged_files(content, said, weights, capsys):
     Path("bad.pt").write_bytes(content)
     with pytest.raises(CheckpointError, match=said):
         loaded("bad.pt")
     assert capsys.readouterr().out == ""
+
+
+def test_refuses_a_file_that_contains_itself(weights):
+    tree = {}
+    tree["again"] = tree
+    torch.save(tree, "circle.pt")
+    with pytest.raises(CheckpointError, match="contains itself"):
+        loaded("circle.pt")
 
 
 def test_refuses_files_without_these_weights(weights, capsys):

@@ -189,6 +189,8 @@ def test_an_empty_layer_is_pointed_out(model, capsys):
         (("--density", "0.2", "--criterion", "snip"), 2, "go together"),
         (("--density", "0.0001"), 1, "leaves no weight at all"),
         (("--density", "0.999999"), 1, "leaves nothing to prune"),
+        (("--fraction", "0.00001"), 1, "is less than one"),
+        (("--density", "0.2", "--data", "digits", "--device", "abacus"), 1, "on 'abacus'"),
         (("--density", "0.2", "--layers", "5.weight"), 1, "'5.weight' is absent"),
         (("--density", "0.2", "--model-arguments", '{"width": 31}'), 1, "has shape (30, 8)"),
         (("--density", "0.2", "--data", "absent.npz"), 1, "absent.npz"),

@@ -186,6 +186,11 @@ def test_other_files_and_architectures_are_refused(tmp_path):
     checkpoint.save(tmp_path / "outside", tree)
     with pytest.raises(CheckpointError, match="holds no compact form"):
         load_compact(tmp_path / "outside", network())
+    tree = checkpoint.load(tmp_path / "small")
+    tree["compact"]["sizes"]["1"] = {"forward": 3}
+    checkpoint.save(tmp_path / "strange", tree)
+    with pytest.raises(CheckpointError, match="no size is called forward"):
+        load_compact(tmp_path / "strange", network())
     with pytest.raises(ArgumentError, match="Wrap it"):
         compacted(nn.Linear(3, 3), names=[""])
 

@@ -55,7 +55,7 @@ def no_noise(state, start, stop, seed):
         (ignores_state, "ignores_state' ignores the state it is to start from"),
         (ignores_stop, "ignores_stop' ignores its stop step"),
         (begins_at_zero, r"begins_at_zero' ignores its start step: steps 4 to 8 gave .* as 0 to 8"),
-        (counts_steps_only, r"counts_steps_only' ignores its start step: .* as 0 to 4 from"),
+        (counts_steps_only, r"counts_steps_only' does not heed its start step: .* as 0 to 4 from"),
         (does_not_train, "does_not_train' does not train"),
     ],
 )

@@ -351,6 +351,10 @@ def test_data_by_name_stand_side_by_side():
     assert {mean["data"] for mean in json.loads(bits(table))["means"]} == {"test", "train"}
 
 
+def test_steps_may_be_numpys():
+    assert bits(analyse(steps=np.array([0, 3, 6]))) == bits(analyse(steps=[0, 3, 6]))
+
+
 def test_notes_of_the_duties_are_passed_on():
     def forgets(state, start, stop, seed):
         return walk({"model": state["model"]}, start, stop, seed * 31 + start)
@@ -385,6 +389,8 @@ def never(state, start, stop, seed):
         ({"data": {}}, "empty mapping"),
         ({"data": (torch.zeros(4), torch.zeros(3, dtype=torch.long))}, "4 .*3"),
         ({"model_fn": nn.Identity}, "holds no weights"),
+        ({"model_fn": dict}, "must return a torch module, got dict"),
+        ({"device": "abacus"}, "cannot compute on 'abacus'"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

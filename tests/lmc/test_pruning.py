@@ -212,6 +212,12 @@ def test_controls_that_cannot_be_made_are_refused():
         control(ticket, Training(), "grasp", seed=0)
     with pytest.raises(ArgumentError, match="made the weights that the ticket began with"):
         control(ticket, Training(), "reinitialised", seed=0, model_fn=fixed)
+    *_, late = iterative(Training(), initial(), ones(), stop=T, rounds=2, rewind="learning_rate")
+    assert (
+        late.rewound["model"]["0.weight"] == 0
+    ).any()  # which a control would have to begin with
+    with pytest.raises(ArgumentError, match="begin with less than the ticket"):
+        control(late, Training(), "random", seed=0)
 
 
 def test_a_training_that_revives_weights_is_refused_by_parameter():

@@ -153,6 +153,10 @@ def test_digest_sees_every_bit_and_place():
     assert digest({"a": STATE["w"], "b": 1}) == digest({"b": 1, "a": STATE["w"].clone()})
     with pytest.raises(ArgumentError, match=r"'/'x'' is a object"):
         digest({"x": object()})
+    with pytest.raises(ArgumentError, match=r"'/'x'' is a sparse tensor"):
+        digest({"x": torch.eye(2).to_sparse()})
+    negative = torch.tensor([2j]).conj().imag  # a view that torch negates when it is read
+    assert digest({"x": negative}) == digest({"x": torch.tensor([-2.0])})
 
 
 def test_source_digest_notices_another_function_and_other_fixed_arguments():

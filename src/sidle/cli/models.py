@@ -179,7 +179,9 @@ def read(path: Path) -> Mapping[str, Any]:
             "they are unpickled. Save the weights alone: torch.save(model.state_dict(), path)."
         ) from error
     except Exception as error:  # the reader promises no particular exceptions on damaged bytes
-        problem = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
+        # The message of a KeyError is a key, that of others may be empty.
+        said = "" if isinstance(error, LookupError) else str(error).partition("\n")[0].rstrip(".")
+        problem = said or f"its content is damaged ({type(error).__name__})"
         raise CheckpointError(
             f"{path}: not a complete file of torch.save: {problem}. Copy it again, or save the "
             "weights again."
@@ -189,7 +191,18 @@ def read(path: Path) -> Mapping[str, Any]:
             f"{path}: expected weights by name, found {type(tree).__name__}. Save "
             "model.state_dict()."
         )
+    try:
+        _go_through(tree)
+    except RecursionError as error:
+        raise CheckpointError(
+            f"{path}: a dictionary in it contains itself. Save model.state_dict()."
+        ) from error
     return tree
+
+
+def _go_through(node: Any) -> None:
+    for item in node.values() if isinstance(node, Mapping) else ():
+        _go_through(item)
 
 
 def _read_safetensors(path: Path) -> Mapping[str, Any]:

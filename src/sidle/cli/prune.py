@@ -96,6 +96,11 @@ def prune(arguments: list[str]) -> int:
     if options.compact is not None:
         assert data is not None
         small = lmc.compacted(model)
+        if not any(isinstance(layer, lmc.CompactLinear) for layer in small.modules()):
+            raise ArgumentError(
+                "sidle prune: --compact stores linear layers in sparse rows, and none of this "
+                "network's becomes smaller by that. Prune more of them, or leave --compact away."
+            )
         comparison = lmc.compare_speed(model.eval(), small, data[0][:_TIMED_ROWS])
         lmc.save_compact(options.compact, small)
     checkpoint.save(options.out, {"model": mask.apply(weights), "mask": mask.state_dict()})
@@ -167,6 +172,10 @@ def _pruned(
                 + ("nothing to prune." if gone <= 0 else "no weight at all.")
             )
         fraction = gone / mask.n_kept
+    elif round(fraction * mask.n_kept) == 0:
+        raise ArgumentError(
+            f"sidle prune: --fraction {fraction} of {mask.n_kept} weights is less than one."
+        )
     if options.criterion == "random":
         return lmc.random_mask(mask, fraction, seed=options.seed, scope=options.scope)
     if options.criterion == "snip":

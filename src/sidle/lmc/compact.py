@@ -328,6 +328,8 @@ def load_compact(path: str | Path, model: nn.Module) -> nn.Module:
         for name, sizes in description["sizes"].items():
             if name in description["csr"]:
                 continue
+            if unknown := sorted(set(sizes) - set(_sizes(modules[name]))):
+                raise KeyError(f"{name}: no size is called {', '.join(unknown)}")
             for attribute, value in sizes.items():
                 setattr(modules[name], attribute, value)
             _resize(modules[name], state, name)

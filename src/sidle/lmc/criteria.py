@@ -25,7 +25,7 @@ from torch.nn import functional
 
 from sidle import seeding
 from sidle.errors import ArgumentError, NonFiniteError
-from sidle.lmc import measurement
+from sidle.lmc import measurement, states
 from sidle.lmc.masks import Mask
 from sidle.lmc.measurement import Data
 
@@ -125,6 +125,7 @@ def snip(
         NonFiniteError: a sensitivity is NaN or infinite.
     """
     measurement.check(data, 1, "snip")
+    states.check_device(device)
     copied = copy.deepcopy(model).to(device).train()
     mask.apply_(copied)
     parameters = dict(copied.named_parameters(remove_duplicate=False))

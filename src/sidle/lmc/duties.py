@@ -106,8 +106,9 @@ def check(train_fn: TrainingFunction, state: State, *, stop: int, seed: int = 0)
         )
     if _equal(later, first):
         raise ArgumentError(
-            f"{who} ignores its start step: steps {p} to {2 * p} gave the same weights as 0 to "
-            f"{p} from the same state. Make learning rate and order of the data functions of the "
+            f"{who} does not heed its start step: steps {p} to {2 * p} gave the same weights as 0 "
+            f"to {p} from the same state. Perhaps it draws from the global generator, which begins "
+            "anew with every call. Make learning rate and order of the data functions of the "
             "step's number: batch = sidle.training.minibatches((x, y), size, seed=seed)(step)."
         )
     if not notes and not _equal(trained(first, p, 2 * p, a), longer):

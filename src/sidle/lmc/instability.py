@@ -22,6 +22,7 @@ import functools
 import itertools
 import math
 import multiprocessing
+import operator
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -280,6 +281,10 @@ def instability(
     seeds = _seeds(seed, copies)
     with seeding.scope(seeds["initialisation"]):
         model = model_fn()
+    if not isinstance(model, nn.Module):
+        raise ArgumentError(
+            f"instability: model_fn must return a torch module, got {type(model).__name__}."
+        )
     initial: State = training_function.copied({"model": model.state_dict()})
     for one in masks.values():
         one.check(initial["model"], "instability")
@@ -449,9 +454,11 @@ def _seeds(seed: int, copies: int) -> dict[str, Any]:
 
 
 def _checked_steps(steps: Sequence[int], stop: int) -> list[int]:
-    ks = sorted(steps)
-    whole = all(isinstance(k, int) and not isinstance(k, bool) for k in [*ks, stop])
-    if not ks or not whole or len(set(ks)) < len(ks) or not 0 <= ks[0] <= ks[-1] < stop:
+    try:
+        ks, last = sorted(operator.index(k) for k in steps), operator.index(stop)
+    except TypeError:
+        ks, last = [], 0
+    if not ks or len(set(ks)) < len(ks) or not 0 <= ks[0] <= ks[-1] < last:
         raise ArgumentError(
             "instability: steps must be different whole numbers in [0, stop), at least one, got "
             f"{list(steps)} with stop {stop}."

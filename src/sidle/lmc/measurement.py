@@ -216,8 +216,10 @@ def borrowed(model: nn.Module, device: str | torch.device) -> Iterator[None]:
     raises.
 
     Raises:
-        ArgumentError: its tensors are spread over several devices, or not made yet (lazy modules).
+        ArgumentError: its tensors are spread over several devices, or not made yet (lazy modules);
+            there is no such device.
     """
+    states.check_device(device)
     states.refuse_lazy(_tensors(model))
     homes = {tensor.device for tensor in _tensors(model).values()}
     if len(homes) > 1:

@@ -144,7 +144,7 @@ def error_barrier(
         Points(lambda alpha: states.between(here, there, alpha), line(points)),
         line(points),
         data,
-        certain=states.identical((first, second)),
+        certain=states.identical((here, there)),
         function="error_barrier",
         settings=settings,
     )
@@ -356,6 +356,7 @@ def check_settings(settings: Settings, function: str) -> None:
             "inputs for that. Pass calibration=x, best from the training data."
         )
     barriers.check_confidence(settings["confidence"], function)
+    states.check_device(settings["device"])
 
 
 def _check_same_function(

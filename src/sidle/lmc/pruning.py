@@ -48,13 +48,15 @@ class Round:
         number: rounds of pruning before it; 0 is the dense network.
         mask: which weights it keeps.
         initial: the tree at step 0, before any training.
-        rewound: the tree that training was taken back to, dense.
+        rewound: the tree that training was taken back to; dense, unless only the learning rate
+            was rewound: then weights that earlier rounds pruned are zero.
         start: the step that training under the mask began at, k.
         stop: the last step, T.
         seed: of the noise of its training.
         trained: the tree at step T.
         metrics: what ``evaluate_fn`` said of ``trained``; empty without one.
         name: "dense", "ticket", or which control it is.
+        rewind: what was taken back, see `iterative`; of a control, its ticket's.
     """
 
     number: int
@@ -67,6 +69,7 @@ class Round:
     trained: State = field(repr=False)
     metrics: Mapping[str, float]
     name: str
+    rewind: Rewind = "weights"
 
     @property
     def density(self) -> float:
@@ -209,6 +212,7 @@ def iterative(
                     trained=trained,
                     metrics=trainer.metrics(trained),
                     name="ticket" if number else "dense",
+                    rewind=rewind,
                 )
                 if number == rounds:
                     return
@@ -295,6 +299,13 @@ def control(
         raise ArgumentError(f"control: the control '{kind}' needs {' and '.join(missing)}.")
     if found.mask.n_kept == found.mask.n_weights:
         raise ArgumentError("control: the round keeps every weight; give a later one, a ticket.")
+    if kind == "random" and found.rewind == "learning_rate":
+        raise ArgumentError(
+            "control: 'random' takes the ticket's rewound weights, but with "
+            "rewind='learning_rate' these are zero wherever earlier rounds pruned, so that the "
+            "control would begin with less than the ticket. Compare with a ticket of "
+            "rewind='weights', or with another control."
+        )
     training_function.check_takes_mask(train_fn)
     drawn = seeding.split(seed, "control", kind)
     mask, rewound, start = found.mask, found.initial, 0
@@ -338,4 +349,5 @@ def control(
         trained=trained,
         metrics=trainer.metrics(trained),
         name=kind,
+        rewind=found.rewind,
     )

@@ -161,8 +161,29 @@ def identical(states: Sequence[State]) -> bool:
     )
 
 
+def check_device(device: str | torch.device) -> None:
+    """Refuse a device that does not exist or is not there.
+
+    Raises:
+        ArgumentError: so.
+    """
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        problem = str(error).partition("\n")[0].rstrip(".")
+        raise ArgumentError(
+            f"device: cannot compute on {str(device)!r}: {problem}. Use 'cpu', or a device that "
+            "this installation of torch has."
+        ) from error
+
+
 def moved(state: State, device: str | torch.device) -> dict[str, Tensor]:
-    """Return ``state`` on ``device``."""
+    """Return ``state`` on ``device``.
+
+    Raises:
+        ArgumentError: there is no such device.
+    """
+    check_device(device)
     return {name: tensor.to(device) for name, tensor in state.items()}
 
 

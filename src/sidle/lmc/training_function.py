@@ -254,9 +254,16 @@ def _detached(node: Any) -> Any:
 
 
 def _gather(node: Any, place: str, parts: list[Any]) -> None:
+    if isinstance(node, Tensor) and node.layout is not torch.strided:
+        raise ArgumentError(
+            f"digest: '{place or '/'}' is a sparse tensor, which a checkpoint cannot hold. Give "
+            "tensor.to_dense()."
+        )
     if isinstance(node, Tensor):
-        flat = node.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-        parts += [f"{place} {node.dtype} {list(node.shape)}", flat]
+        # A single number may have any stride, and conjugation may be still to come.
+        flat = node.detach().cpu().resolve_conj().resolve_neg().reshape(-1)
+        flat = flat.as_strided(flat.shape, (1,)) if len(flat) == 1 else flat.contiguous()
+        parts += [f"{place} {node.dtype} {list(node.shape)}", flat.view(torch.uint8).numpy()]
     elif isinstance(node, np.ndarray) and node.dtype.kind in "biufc":
         parts += [f"{place} array", node]
     elif isinstance(node, Mapping):
