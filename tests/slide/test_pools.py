@@ -19,14 +19,11 @@ def test_labels_come_first_and_nothing_comes_twice():
     np.testing.assert_allclose(pool.log_weight, [0] * 3 + [math.log(47 / 10)] * 10, rtol=1e-6)
 
 
-def test_most_found_outputs_are_taken_first():
-    hits = np.zeros(L, np.uint16)
-    hits[[5, 6, 7, 8]] = [1, 3, 2, 9]
-    found = (np.array([5, 6, 7, 8]), 4, hits)
-    pool = PoolSampler(L, 0).draw(np.array([8]), 6, 1, found, most_found=2)
-    assert pool.outputs[:3].tolist() == [8, 6, 7]
-    assert (pool.n_labels, pool.n_found, pool.n_tail) == (1, 2, 4)
-    assert not hits.any()
+def test_the_best_of_every_row_are_taken_first():
+    found = np.array([[8, 5, 1], [6, 8, 2], [9, 5, 0]], np.int32), np.array([3, 3, 1])
+    pool = PoolSampler(L, 0).draw(np.array([8]), 6, 1, found, most_found=4)
+    assert pool.outputs[:5].tolist() == [8, 6, 9, 5, 1]
+    assert (pool.n_labels, pool.n_found, pool.n_tail) == (1, 4, 2)
 
 
 def test_every_other_output_is_equally_likely():

@@ -136,16 +136,6 @@ def test_queries_leave_scratch_as_it_was():
     assert not scratch.hits.any()
 
 
-def test_query_together_counts_all_queries():
-    tables, scratch = make(bucket_size=N), Scratch(N)
-    x, queries = vectors(), vectors(9, seed=3)
-    tables.build(x)
-    n = tables.query_together(queries, scratch)
-    hits = (tables.family.codes(queries)[:, None] == tables.family.codes(x)[None]).sum(axis=(0, 2))
-    assert np.array_equal(scratch.hits, hits)
-    assert sorted(scratch.found[:n].tolist()) == np.flatnonzero(hits).tolist()
-
-
 def test_recall_against_exact_search():
     """Items near a query are found as often as the collision probability says."""
     x = vectors()

@@ -4,7 +4,9 @@ from sidle.slide import WideSoftmax
 loss = WideSoftmax(128, 1_000_000)(hidden, labels)
 """
 
+from sidle.slide.candidates import Hashing
+from sidle.slide.costs import crossover
 from sidle.slide.embedding import SparseEmbedding
-from sidle.slide.layers import WideSoftmax
+from sidle.slide.layers import Report, WideSoftmax
 
-__all__ = ["SparseEmbedding", "WideSoftmax"]
+__all__ = ["Hashing", "Report", "SparseEmbedding", "WideSoftmax", "crossover"]

@@ -19,6 +19,7 @@ from torch.autograd.function import once_differentiable
 from sidle import seeding
 from sidle.errors import ArgumentError, NonFiniteError, ShapeError
 from sidle.slide.fused import FusedLayer, row_sparse
+from sidle.slide.grouping import Grouper
 from sidle.slide.kernels import embedding as kernels
 from sidle.slide.row_updates import RowOptimizer, RowUpdates
 from sidle.slide.sparse_rows import SparseRows, checked, read_rows
@@ -45,7 +46,8 @@ class SparseEmbedding(FusedLayer):
         eps: Adam's and Adagrad's.
         bias: whether a vector (D,) is added to every row.
         seed: of the initial weights, normal with standard deviation 1 / sqrt(D).
-        threads: how many share the work; results do not depend on it.
+        threads: how many share the work.
+        deterministic: whether results do not depend on threads; False: Hogwild (`grouping`).
 
     Raises:
         ArgumentError: an argument out of its range, or more memory needed than there is.
@@ -63,6 +65,7 @@ class SparseEmbedding(FusedLayer):
         bias: bool = False,
         seed: int = 0,
         threads: int = 1,
+        deterministic: bool = True,
     ) -> None:
         rule = None if optimizer is None else RowOptimizer(optimizer, betas, eps)
         super().__init__(_NAME, (num_features, dim), rule, lr=lr, threads=threads)
@@ -72,7 +75,7 @@ class SparseEmbedding(FusedLayer):
         with torch.no_grad():
             self.weight.normal_(0, dim**-0.5, generator=generator)
         self.bias = nn.Parameter(torch.zeros(dim), requires_grad=rule is None) if bias else None
-        self._place = np.full(num_features, -1, np.int32)
+        self._grouper = Grouper(num_features, 1 if deterministic else threads)
         if rule is not None:
             self._updates["weight"] = RowUpdates(self.weight, rule)
             if self.bias is not None:
@@ -128,32 +131,14 @@ class SparseEmbedding(FusedLayer):
         )  # fmt: skip
         return out
 
-    def _regroup(self, entries: SparseRows) -> tuple[_Array, _Array, _Array, _Array]:
-        """Return features (U,), starts (U + 1,), samples (E,) and values (E,), by feature."""
-        n = len(entries.indices)
-        features, starts = np.empty(n, np.int64), np.empty(n + 1, np.int64)
-        samples, values = np.empty(n, np.int32), np.empty(n, np.float32)
-        n_touched = kernels.regroup(
-            entries.indptr, entries.indices, entries.values, self._place,
-            features, starts, samples, values,
-        )  # fmt: skip
-        return features[:n_touched], starts[: n_touched + 1], samples, values
-
     def _update(self, entries: SparseRows, gradient_ND: _Array) -> None:
         """Update the rows that ``entries`` touch."""
         self._finish()
-        features, starts, samples, values = self._regroup(entries)
-        updates, weight = self._updates["weight"], self.weight.detach().numpy()
-        grouped = (starts, samples, values, gradient_ND, features, weight, *updates.moments)
-        rule = updates.optimizer
-        work: dict[str, Any] = {"items": len(features), "threads": self.threads}
-        if rule.name == "adam":
-            constants = (self.steps, self.lr, *rule.betas, rule.eps)
-            spread(kernels.adam, *grouped, updates.last, *constants, **work)
-        elif rule.name == "adagrad":
-            spread(kernels.adagrad, *grouped, self.lr, rule.eps, **work)
-        else:
-            spread(kernels.sgd, *grouped, self.lr, **work)
+        self._grouper.update(
+            self.weight, self._updates["weight"], None,
+            (entries.indptr, entries.indices, entries.values), gradient_ND,
+            step=self.steps, lr=self.lr, threads=self.threads,
+        )  # fmt: skip
         if self.bias is not None:
             row, total = np.zeros(1, np.int64), gradient_ND.sum(axis=0, keepdims=True)
             self._updates["bias"].update(
@@ -162,13 +147,9 @@ class SparseEmbedding(FusedLayer):
 
     def _sparse_gradient(self, entries: SparseRows, gradient_ND: _Array) -> Tensor:
         """Return the gradient of the weight as a coalesced sparse tensor (F, D)."""
-        features, starts, samples, values = self._regroup(entries)
-        gradient = torch.empty(len(features), self.dim)
-        spread(
-            kernels.gradient, starts, samples, values, gradient_ND, gradient.numpy(),
-            items=len(features), threads=self.threads,
-        )  # fmt: skip
-        return row_sparse(features, gradient, self.weight.shape)
+        grouped = self._grouper.group(entries.indptr, entries.indices, entries.values)
+        gradient = grouped.gradient(gradient_ND, self.threads)
+        return row_sparse(grouped.rows, gradient, self.weight.shape)
 
     def extra_repr(self) -> str:
         """Return what ``repr`` shows in the parentheses."""

@@ -1,18 +1,20 @@
 """`WideSoftmax`: an output layer and its loss whose cost hardly grows with the number of outputs.
 
-It is ``nn.Linear`` followed by a loss, in one module: ``loss = layer(hidden, labels)``. For each
-mini-batch it scores a pool of outputs (`pools`), estimates the partition function from it without
-bias, and returns the loss with the exact gradient of that sampled objective; the backward pass
-updates the rows of the pool, and no others, with the layer's own optimiser.
+It is ``nn.Linear`` followed by a loss, in one module: ``loss = layer(hidden, labels)``. It scores
+few of the outputs: for each mini-batch one pool of them (`pools`), or for each sample an active set
+of its own, as SLIDE does ([S], `per_sample`). The partition function is estimated from them without
+bias, the loss comes with the exact gradient of that sampled objective, and the backward pass
+updates the rows that were scored, and no others, with the layer's own optimiser.
 
 The loss that training reports is the sampled objective: its log of an estimated partition function
 lies below the true one on average. In evaluation mode the loss is exact.
-Letters: N = rows of the batch, D = in_features, L = out_features, M = pool, E = labels of all rows.
+Letters: N = rows of the batch, D = in_features, L = out_features, E = labels of all rows.
 Reference: [S] Chen, Medini, Farwell, Gobriel, Tai & Shrivastava 2020, arXiv:1903.03129 (SLIDE).
 """
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,31 +25,65 @@ from torch.autograd.function import once_differentiable
 
 from sidle import seeding
 from sidle.errors import ArgumentError, NonFiniteError, ShapeError
-from sidle.slide import exact
+from sidle.slide import costs, exact
+from sidle.slide.candidates import Hashing, OutputIndex
 from sidle.slide.embedding import SparseEmbedding
 from sidle.slide.fused import FusedLayer, plain, row_sparse
-from sidle.slide.kernels import rows as row_kernels
-from sidle.slide.kernels import softmax as kernels
-from sidle.slide.pools import Pool, PoolSampler
+from sidle.slide.grouping import Grouper
+from sidle.slide.kernels import per_sample as set_kernels
+from sidle.slide.per_sample import PerSamplePass, SetSampler
+from sidle.slide.pooled import PooledPass
+from sidle.slide.pools import PoolSampler
 from sidle.slide.row_updates import RowOptimizer, RowUpdates
 from sidle.slide.sparse_rows import read_labels
+from sidle.slide.tables import recall
 from sidle.slide.threads import spread
 
-__all__ = ["SparseEmbedding", "WideSoftmax"]
+__all__ = ["Report", "SparseEmbedding", "WideSoftmax"]
 
 OBJECTIVES = ("softmax", "multilabel", "one_versus_all")
+ENGINES = ("auto", "dense", "sampled")
 _NAME = "WideSoftmax"
 _Array = np.ndarray[Any, Any]
 
 
-@dataclass(eq=False)
-class _Pass:
-    """What the backward pass needs of a forward pass."""
+@dataclass(frozen=True)
+class Report:
+    """Training so far, since the layer was made or its state loaded; means are over steps.
 
-    pool: Pool
-    hidden_ND: Tensor
-    weight_MD: Tensor
-    gradient_NM: Tensor
+    Attributes:
+        steps: forward passes that trained.
+        active_per_sample: outputs that a sample was scored against.
+        active_per_batch: different outputs that a batch was scored against; with
+            ``sampling="per_sample"`` those that its backward pass updated.
+        hashed_share: of the candidates beside the labels, those from the hash tables.
+        occupancy: outputs of a bucket that holds any; 0 without tables.
+        rebuilds: how often the tables were brought up to date.
+        rebuild_seconds: spent in building tables and bringing them up to date.
+        seconds: spent in forward and backward of this layer, rebuilds included.
+    """
+
+    steps: int
+    active_per_sample: float
+    active_per_batch: float
+    hashed_share: float
+    occupancy: float
+    rebuilds: int
+    rebuild_seconds: float
+    seconds: float
+
+
+@dataclass
+class _Counts:
+    """Sums that `Report` is made of."""
+
+    steps: int = 0
+    backwards: int = 0
+    per_sample: float = 0.0
+    per_batch: float = 0.0
+    candidates: float = 0.0
+    hashed: float = 0.0
+    seconds: float = 0.0
 
 
 class WideSoftmax(FusedLayer):
@@ -66,13 +102,23 @@ class WideSoftmax(FusedLayer):
         objective: "softmax": cross-entropy, one label a row. "multilabel": softmax whose target is
             shared equally by the labels of a row, as in [S]. "one_versus_all": a logistic loss for
             each output, summed over outputs.
-        sampling: "per_batch": one pool for the batch.
-        engine: "sampled", "dense" (all outputs, with the same kernels) or "auto".
-        candidates: how many outputs a batch is scored against beside its labels.
-        hashed_share: how many of them at most come from the hash tables, 0 to 1.
-        precision: of the products: "float32", "bfloat16" (rounded inputs and scores), or "auto".
+        sampling: "per_batch": one pool of outputs for the batch; "per_sample": each sample has an
+            active set of its own, as in [S], in float32.
+        engine: "sampled"; "dense": all outputs, with the same kernels; "auto": what a measured
+            model of costs (`costs`) says is faster here, decided at the first training step.
+        candidates: how many outputs a batch, or with "per_sample" a sample, is scored against
+            beside its labels; None: 4096 and 1024.
+        hashed_share: how many of them at most come from the hash tables, 0 to 1; the rest, and
+            what the tables do not return, is drawn uniformly. With no uniform part the partition
+            function is underestimated.
+        hashing: settings of the tables; None: `Hashing()`.
+        precision: of the products of "per_batch": "float32", "bfloat16" (rounded inputs and
+            scores), or "auto": bfloat16 where the processor has instructions for it.
         seed: of the initial weights, tables and tails.
         threads: how many share the work.
+        deterministic: whether results do not depend on threads; False: with "per_sample" threads
+            update rows without locks (`grouping`).
+        device: only "cpu".
 
     Raises:
         ArgumentError: an argument out of its range, or more memory needed than there is.
@@ -89,20 +135,37 @@ class WideSoftmax(FusedLayer):
         eps: float = 1e-8,
         bias: bool = True,
         objective: str = "softmax",
+        sampling: str = "per_batch",
         engine: str = "auto",
         candidates: int | None = None,
+        hashed_share: float = 0.0,
+        hashing: Hashing | None = None,
         precision: str = "auto",
         seed: int = 0,
         threads: int = 1,
+        deterministic: bool = True,
+        device: str = "cpu",
     ) -> None:
         rule = None if optimizer is None else RowOptimizer(optimizer, betas, eps)
         super().__init__(_NAME, (out_features, in_features), rule, lr=lr, threads=threads)
-        if objective not in OBJECTIVES:
-            raise ArgumentError(f"{_NAME}: objective must be one of {OBJECTIVES}, got {objective}.")
+        for name, value, allowed in (
+            ("objective", objective, OBJECTIVES), ("sampling", sampling, costs.SAMPLINGS),
+            ("engine", engine, ENGINES), ("precision", precision, costs.PRECISIONS),
+            ("device", device, ("cpu",)),
+        ):  # fmt: skip
+            if value not in allowed:
+                raise ArgumentError(f"{_NAME}: {name} must be one of {allowed}, got {value!r}.")
         self.in_features, self.out_features = in_features, out_features
-        self.objective, self.engine = objective, engine
+        self.objective, self.engine, self.sampling = objective, engine, sampling
         self.precision = precision
-        self.candidates = candidates if candidates is not None else 4096
+        self.candidates = costs.CANDIDATES[sampling] if candidates is None else candidates
+        self.hashed_share = hashed_share
+        if self.candidates < 1 or not 0 <= hashed_share <= 1:
+            raise ArgumentError(
+                f"{_NAME}: candidates must be at least 1 and hashed_share from 0 to 1, got "
+                f"{self.candidates} and {hashed_share}."
+            )
+        self.engine_used: str | None = None if engine == "auto" else engine
         self.weight = nn.Parameter(
             torch.empty(out_features, in_features), requires_grad=rule is None
         )
@@ -117,7 +180,13 @@ class WideSoftmax(FusedLayer):
             if self.bias is not None:
                 self._updates["bias"] = RowUpdates(self.bias.unsqueeze(1), rule)
         self._sampler = PoolSampler(out_features, seeding.split(seed, "pool"))
+        self._set_sampler = SetSampler(out_features, seeding.split(seed, "sets"), threads)
+        self._grouper = Grouper(out_features, 1 if deterministic else threads)
+        self._index = OutputIndex(
+            self.weight, self.bias, hashing or Hashing(), seeding.split(seed, "index"), threads
+        )
         self._draws = 0
+        self._counts = _Counts()
 
     def forward(self, hidden: Tensor, labels: Any) -> Tensor:
         """Return the mean loss of the batch, in nats, a scalar.
@@ -167,26 +236,91 @@ class WideSoftmax(FusedLayer):
 
     @torch.no_grad()
     def topk(self, hidden: Tensor, k: int, exact: bool = False) -> tuple[Tensor, Tensor]:
-        """Return the k highest scores and their outputs, both (N, k), best first."""
+        """Return the k highest scores and their outputs, both (N, k), best first.
+
+        Args:
+            hidden: (N, D).
+            k: how many, from 1 to L.
+            exact: True: of all outputs. False: of those that the hash tables return, at most
+                ``candidates`` a row (but no fewer than 16 k); the tables are first brought up to
+                date with the weights. Rows for which they return fewer than k are searched
+                exactly.
+        """
+        self._check_parameters()
         self._check_hidden(hidden)
         if not 1 <= k <= self.out_features:
             raise ArgumentError(f"{_NAME}.topk: k must be from 1 to {self.out_features}, got {k}.")
-        return _top(plain(hidden), self.weight, self.bias, k)
+        given = plain(hidden)
+        if exact:
+            return _top(given, self.weight, self.bias, k)
+        found_NC, numbers_N = self._find(given, k)
+        few = torch.from_numpy(np.flatnonzero(numbers_N < k))
+        values, outputs = torch.empty(len(given), k), torch.empty(len(given), k, dtype=torch.int64)
+        spread(
+            set_kernels.best, given.numpy(), self.weight.numpy(), self._bias_or_zeros(), found_NC,
+            numbers_N, values.numpy(), outputs.numpy(),
+            items=len(given), threads=self.threads, least=4,
+        )  # fmt: skip
+        if len(few):
+            values[few], outputs[few] = _top(given[few], self.weight, self.bias, k)
+        return values, outputs
+
+    @torch.no_grad()
+    def recall(self, hidden: Tensor, k: int) -> float:
+        """Return the share of the exact top k of each row that the tables return for it.
+
+        They return at most ``candidates`` outputs a row (but no fewer than 16 k). Tables that are
+        in use for training are taken as they are; otherwise they are brought up to date.
+        """
+        self._check_hidden(hidden)
+        given = plain(hidden)
+        in_use = self.training and self.hashed_share > 0 and self._index.built
+        found = self._find(given, k, catch_up=not in_use)
+        return recall(found, _top(given, self.weight, self.bias, k)[1].numpy())
+
+    def report(self) -> Report:
+        """Return what training did so far."""
+        counts, index = self._counts, self._index
+        steps = max(counts.steps, 1)
+        per_batch = counts.backwards if self.sampling == "per_sample" else steps
+        return Report(
+            steps=counts.steps,
+            active_per_sample=counts.per_sample / steps,
+            active_per_batch=counts.per_batch / max(per_batch, 1),
+            hashed_share=counts.hashed / max(counts.candidates, 1),
+            occupancy=index.tables.occupancy().mean if index.built else 0.0,
+            rebuilds=index.rebuilds,
+            rebuild_seconds=index.seconds,
+            seconds=counts.seconds,
+        )
 
     def training_state(self) -> dict[str, Any]:
         """Return what training needs besides ``state_dict()``: tensors and numbers by name.
 
         The tensors share memory with the layer; save or copy them before the next step.
         """
-        return super().training_state() | {"draws": self._draws}
+        index = {f"index.{name}": value for name, value in self._index.state().items()}
+        used = ENGINES.index(self.engine_used or "auto")
+        return super().training_state() | {"draws": self._draws, "engine": used} | index
 
     def load_training_state(self, state: Any) -> None:
         """Take over what `training_state` of a layer of the same kind and sizes returned."""
         super().load_training_state(state)
         self._draws = int(state["draws"])
+        used = ENGINES[int(state["engine"])]
+        if self.engine == "auto" and used != "auto":
+            self.engine_used = used
+        prefix = "index."
+        self._index.load({k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)})
+        self._counts = _Counts()
 
     def _bias(self) -> Tensor | None:
         return None if self.bias is None else self.bias.detach()
+
+    def _bias_or_zeros(self) -> _Array:
+        if self.bias is None:
+            return np.zeros(self.out_features, np.float32)
+        return self.bias.detach().numpy()
 
     def _check_hidden(self, hidden: Tensor) -> None:
         if hidden.ndim != 2 or hidden.shape[1] != self.in_features or len(hidden) == 0:
@@ -197,75 +331,89 @@ class WideSoftmax(FusedLayer):
         if not bool(torch.isfinite(hidden.detach().sum())):
             raise NonFiniteError(f"{_NAME}: hidden holds a NaN or an infinity.")
 
-    def _pool(self, labels_E: _Array) -> Pool:
-        self._draws += 1
-        if self.engine == "dense":
-            return self._sampler.everything(labels_E)
-        return self._sampler.draw(labels_E, self.candidates, self._draws)
+    def _find(self, hidden_ND: Tensor, k: int, catch_up: bool = True) -> tuple[_Array, _Array]:
+        if catch_up:
+            self._index.catch_up(self._draws)
+        return self._index.find(hidden_ND, min(max(self.candidates, 16 * k), self.out_features))
 
-    def _sampled_loss(
+    def _run(
         self, hidden_ND: Tensor, indptr_N: _Array, labels_E: _Array
-    ) -> tuple[Tensor, _Pass]:
-        pool = self._pool(labels_E)
-        N, M = len(hidden_ND), len(pool)
-        half = self.precision != "float32"
-        dtype = torch.bfloat16 if half else torch.float32
-        weight_MD = torch.empty(M, self.in_features, dtype=dtype)
-        spread(
-            row_kernels.gather, self.weight.detach().numpy(), pool.outputs, bits(weight_MD),
-            items=M, threads=self.threads,
-        )  # fmt: skip
-        bias_M = np.zeros(M, np.float32)
-        if self.bias is not None:
-            bias_M = self.bias.detach().numpy()[pool.outputs]
-        hidden_ND = hidden_ND.to(dtype)
-        gradient_NM = hidden_ND @ weight_MD.T
-        loss_N = np.empty(N)
-        kernel, weight_M = kernels.softmax, pool.log_weight
-        if self.objective == "one_versus_all":
-            kernel, weight_M = kernels.one_versus_all, np.exp(pool.log_weight)
-        spread(
-            kernel, bits(gradient_NM), bias_M, weight_M, indptr_N, pool.label_places, 1 / N,
-            bits(gradient_NM), loss_N, items=N, threads=self.threads,
-        )  # fmt: skip
-        loss = float(loss_N.mean())
-        if not np.isfinite(loss):
+    ) -> PooledPass | PerSamplePass:
+        """Compute a training pass."""
+        started = time.perf_counter()
+        self._draws += 1
+        self._counts.steps += 1
+        if self.engine_used is None:
+            self.engine_used = costs.choose(
+                self.in_features, self.out_features, len(hidden_ND), len(labels_E),
+                self.candidates, self.sampling, costs.dtype_of(self.precision),
+            )  # fmt: skip
+        if self.engine_used == "sampled" and self.hashed_share > 0:
+            self._index.refresh(self._draws)
+        if self.engine_used == "sampled" and self.sampling == "per_sample":
+            made: PooledPass | PerSamplePass = self._run_sets(hidden_ND, indptr_N, labels_E)
+        else:
+            made = self._run_pool(hidden_ND, indptr_N, labels_E)
+        self._counts.seconds += time.perf_counter() - started
+        if not np.isfinite(made.loss):
             self.discard()
-            raise NonFiniteError(f"{_NAME}: the loss is {loss}. No weight was changed.")
-        return torch.tensor(loss), _Pass(pool, hidden_ND, weight_MD, gradient_NM)
+            raise NonFiniteError(f"{_NAME}: the loss is {made.loss}. No weight was changed.")
+        return made
 
-    def _update(self, made: _Pass, scale: float) -> None:
-        """Move the rows of the pool."""
+    def _run_pool(self, hidden_ND: Tensor, indptr_N: _Array, labels_E: _Array) -> PooledPass:
+        if self.engine_used == "dense":
+            pool = self._sampler.everything(labels_E)
+        else:
+            most = round(self.hashed_share * self.candidates)
+            # Rows share much of what they find: ask each for four times its part.
+            each = min(4 * -(-most // len(hidden_ND)), self.out_features)
+            found = self._index.find(hidden_ND, each) if most else None
+            pool = self._sampler.draw(labels_E, self.candidates, self._draws, found, most)
+        self._counts.per_sample += len(pool)
+        self._counts.per_batch += len(pool)
+        self._counts.candidates += len(pool) - pool.n_labels
+        self._counts.hashed += pool.n_found
+        return PooledPass(
+            self.weight, self.bias, hidden_ND, indptr_N, pool, self.objective,
+            costs.dtype_of(self.precision), self.threads,
+        )  # fmt: skip
+
+    def _run_sets(self, hidden_ND: Tensor, indptr_N: _Array, labels_E: _Array) -> PerSamplePass:
+        most = round(self.hashed_share * self.candidates)
+        room = min(most + int(np.diff(indptr_N).max()), self.out_features)  # labels are found too
+        found = self._index.find(hidden_ND, room) if most else None
+        sets = self._set_sampler.draw(indptr_N, labels_E, self.candidates, self._draws, found, most)
+        self._counts.per_sample += len(sets.outputs) / len(hidden_ND)
+        self._counts.candidates += len(sets.outputs) - len(labels_E)
+        self._counts.hashed += int(sets.n_hashed.sum())
+        return PerSamplePass(
+            self.weight, self.bias, hidden_ND, sets, self.objective, self._grouper, self.threads
+        )
+
+    def _update(self, made: PooledPass | PerSamplePass, scale: float) -> None:
+        """Move the rows that were scored."""
         self._finish()
-        assert self.optimizer is not None
-        step: dict[str, Any] = {
-            "scale": scale,
-            "step": self.steps,
-            "lr": self.lr,
-            "threads": self.threads,
-        }
-        gradient_MD = made.gradient_NM.T @ made.hidden_ND
-        self._updates["weight"].update(self.weight, made.pool.outputs, bits(gradient_MD), **step)
-        if self.bias is not None:
-            gradient_M = self._bias_gradient(made)
-            self._updates["bias"].update(
-                self.bias.unsqueeze(1), made.pool.outputs, gradient_M[:, None], **step
-            )
+        bias = None if self.bias is None else (self.bias, self._updates["bias"])
+        touched = made.update(
+            self.weight, self._updates["weight"], bias, scale=scale, step=self.steps, lr=self.lr
+        )
+        for rows in touched:
+            self._index.note(rows)
+        if isinstance(made, PerSamplePass):
+            self._counts.per_batch += sum(len(rows) for rows in touched)
 
-    def _bias_gradient(self, made: _Pass) -> _Array:
-        gradient_M = np.empty(len(made.pool), np.float32)
-        kernels.add_rows(bits(made.gradient_NM), gradient_M)
-        return gradient_M
-
-    def _sparse_gradients(self, made: _Pass, scale: float) -> tuple[Tensor, Tensor | None]:
+    def _sparse_gradients(
+        self, made: PooledPass | PerSamplePass, scale: float
+    ) -> tuple[Tensor, Tensor | None]:
         """Return the gradients of weight (L, D) and bias (L,) as coalesced sparse tensors."""
-        rows_M = made.pool.outputs
-        gradient_MD = (made.gradient_NM.T @ made.hidden_ND).float() * scale
-        weight = row_sparse(rows_M, gradient_MD, self.weight.shape)
+        rows_M, gradient_MD, gradient_M = made.gradients()
+        self._index.note(rows_M)  # the user's optimizer will move them
+        if isinstance(made, PerSamplePass):
+            self._counts.per_batch += len(rows_M)
+        weight = row_sparse(rows_M, gradient_MD * scale, self.weight.shape)
         if self.bias is None:
             return weight, None
-        gradient_M = torch.from_numpy(self._bias_gradient(made)) * scale
-        return weight, row_sparse(rows_M, gradient_M, self.bias.shape)
+        return weight, row_sparse(rows_M, gradient_M * scale, self.bias.shape)
 
     def extra_repr(self) -> str:
         """Return what ``repr`` shows in the parentheses."""
@@ -287,33 +435,28 @@ class _Loss(torch.autograd.Function):
         bias: Tensor | None,
         anchor: Tensor,
     ) -> Tensor:
-        loss, ctx.made = layer._sampled_loss(plain(hidden), indptr_N, labels_E)
-        ctx.layer = layer
-        return loss
+        ctx.layer, ctx.made = layer, layer._run(plain(hidden), indptr_N, labels_E)
+        return torch.tensor(ctx.made.loss)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_loss: Tensor) -> tuple[Any, ...]:
         layer: WideSoftmax = ctx.layer
-        made: _Pass = ctx.made
+        made: PooledPass | PerSamplePass = ctx.made
         scale = float(grad_loss)
         if not np.isfinite(scale):
             raise NonFiniteError(f"{_NAME}: the gradient that comes back is {scale}.")
-        grad_hidden = None
+        started = time.perf_counter()
+        layer._counts.backwards += 1
+        grad_hidden = weight = bias = None
         if ctx.needs_input_grad[3]:
-            grad_hidden = (made.gradient_NM @ made.weight_MD).float() * scale
+            grad_hidden = made.hidden_gradient() * scale
         if layer.optimizer is not None:
             layer._update(made, scale)
-            return None, None, None, grad_hidden, None, None, None
-        weight, bias = layer._sparse_gradients(made, scale)
+        else:
+            weight, bias = layer._sparse_gradients(made, scale)
+        layer._counts.seconds += time.perf_counter() - started
         return None, None, None, grad_hidden, weight, bias, None
-
-
-def bits(tensor: Tensor) -> _Array:
-    """Return the memory of a float32 tensor, or of a bfloat16 one as uint16."""
-    if tensor.dtype == torch.bfloat16:
-        return tensor.view(torch.uint16).numpy()
-    return tensor.numpy()
 
 
 def _top(hidden: Tensor, weight: Tensor, bias: Tensor | None, k: int) -> tuple[Tensor, Tensor]:

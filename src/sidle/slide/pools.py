@@ -1,8 +1,8 @@
 """The pool of outputs that one mini-batch is scored against.
 
 A pool has three parts, none twice: the labels of the batch; outputs that the hash tables return for
-it, the most often returned first; and a tail drawn uniformly without replacement from all others.
-Each output of the tail stands for all that were not drawn: its weight is the inverse of its
+its rows, the best of every row first; and a tail drawn uniformly without replacement from all
+others. Each output of the tail stands for all that were not drawn: its weight is the inverse of its
 probability to be drawn (Horvitz & Thompson 1952), so that
 
     Z_hat = sum over labels and found of e^s + (left / drawn) * sum over the tail of e^s
@@ -75,7 +75,7 @@ class PoolSampler:
         labels_E: _Array,
         candidates: int,
         step: int,
-        found: tuple[_Array, int, _Array] | None = None,
+        found: tuple[_Array, _Array] | None = None,
         most_found: int = 0,
     ) -> Pool:
         """Return the pool of labels and ``candidates`` others.
@@ -85,15 +85,14 @@ class PoolSampler:
             candidates: how many others; if fewer than twice as many outputs are left, the pool
                 takes in all outputs.
             step: number of the draw: the tail depends on seed and step alone.
-            found: what the tables returned: outputs without repetition, their number, and how
-                often each output was returned, (L,), which is cleared.
+            found: what the tables returned for each row, best first (N, C), and how many (N,).
             most_found: how many of the candidates may come from ``found``.
         """
         room = min(self._n_outputs, len(labels_E) + 2 * candidates)
         outputs, places = np.empty(room, np.int64), np.empty(len(labels_E), np.int64)
         n_labels = n = kernels.add_labels(labels_E, self._place, outputs, places)
         if found is not None:
-            n = kernels.add_most_hit(*found[:2], found[2], most_found, self._place, outputs, n)
+            n = kernels.add_found(*found, most_found, self._place, outputs, n)
         n_found = n - n_labels
         n_tail, left = candidates - n_found, self._n_outputs - n
         if left <= 2 * n_tail:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from sidle.errors import ArgumentError, CheckpointError
+from sidle.slide.kernels import embedding as grouped
 from sidle.slide.kernels import rows as kernels
 from sidle.slide.threads import spread
 
@@ -115,6 +116,42 @@ class RowUpdates:
             )  # fmt: skip
         else:
             spread(kernels.sgd, w, rows_M, gradient_MD, scale, lr, items=n, threads=threads)
+
+    def update_grouped(
+        self,
+        weight: Tensor,
+        starts: np.ndarray[Any, Any],
+        samples: np.ndarray[Any, Any],
+        values: np.ndarray[Any, Any],
+        source_ND: np.ndarray[Any, Any],
+        rows_U: np.ndarray[Any, Any],
+        *,
+        step: int,
+        lr: float,
+        threads: int = 1,
+    ) -> None:
+        """Move rows whose gradients are sums of value * source, summed in registers.
+
+        Args:
+            weight: the matrix that this object was made for.
+            starts: (U + 1,), where each row's entries begin, and the end.
+            samples: row of ``source_ND`` of each entry.
+            values: factor of each entry.
+            source_ND: float32, (N, D).
+            rows_U: int64, (U,), none twice.
+            step: number of this update, from 1; not smaller than at the call before.
+            lr: learning rate.
+            threads: how many share the work; the result does not depend on it.
+        """
+        w, rule = weight.detach().numpy(), self.optimizer
+        given = (starts, samples, values, source_ND, rows_U, w, *self.moments)
+        work: dict[str, Any] = {"items": len(rows_U), "threads": threads}
+        if rule.name == "adam":
+            spread(grouped.adam, *given, self.last, step, lr, *rule.betas, rule.eps, **work)
+        elif rule.name == "adagrad":
+            spread(grouped.adagrad, *given, lr, rule.eps, **work)
+        else:
+            spread(grouped.sgd, *given, lr, **work)
 
     def state(self, prefix: str) -> dict[str, Tensor]:
         """Return what is remembered, by name; the tensors share memory with this object."""

@@ -153,20 +153,6 @@ class HashTables:
         codes_MT = self.family.codes(vectors, threads=self.threads)
         return float((codes_MT != self._codes[:, items_M].T).mean())
 
-    def query_together(self, queries: Any, scratch: Scratch) -> int:
-        """Count in ``scratch`` how often each item is hit by all ``queries`` (Q, D) together.
-
-        Returns:
-            How many items were hit: they begin ``scratch.found``. The caller clears
-            ``scratch.hits`` of them.
-        """
-        codes_QT = self.family.codes(queries, threads=self.threads)
-        return int(
-            kernels.query_together(
-                codes_QT, self._starts, self._filled, self._items, scratch.hits, scratch.found
-            )
-        )
-
     def query(self, queries: Any, most: int, scratch: list[Scratch]) -> tuple[_Array, _Array]:
         """Return for each query the items hit by most tables.
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 from sidle import progress, provenance
 from sidle.errors import ArgumentError
+
+Result = TypeVar("Result")
 
 _LEAST_ITEMS = 64  # of a thread; waking one takes about as long as this many rows
 
@@ -49,6 +51,12 @@ def spread(
         kernel(*arguments, *own[0], bounds[0], bounds[1])
         for part in pending:
             part.result()
+
+
+def at_once(works: Sequence[Callable[[], Result]]) -> list[Result]:
+    """Return what the callables return, each in its own thread."""
+    pending = [_pool(len(works)).submit(work) for work in works[1:]]
+    return [works[0](), *(each.result() for each in pending)]
 
 
 def check_threads(threads: int, where: str) -> int:

@@ -1,8 +1,8 @@
 """Which outputs a mini-batch looks at: labels, what the tables return, a uniform tail.
 
 place_L maps an output to its place in the pool, -1 where it has none; it is all -1 between
-batches. Preconditions: pool_M has room; indices in range; hits_L is all 0 before and after.
-Letters: L = outputs, M = room of the pool, E = labels of all rows, Q = outputs hit by a query.
+batches. Preconditions: pool_M has room; indices in range.
+Letters: L = outputs, M = room of the pool, E = labels of all rows, Q = queries, C = found by one.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ import numba
 import numpy as np
 
 from sidle.slide.kernels.arithmetic import random_below
-
-_MOST_HITS = 65535  # of one output in one batch that are told apart
 
 
 @numba.njit(cache=True, nogil=True)
@@ -30,36 +28,21 @@ def add_labels(labels_E, place_L, pool_M, label_place_E):
 
 
 @numba.njit(cache=True, nogil=True)
-def add_most_hit(found_Q, n_found, hits_L, budget, place_L, pool_M, n):
-    """Append up to ``budget`` outputs not in the pool, those hit most often first; return n.
-
-    Among equals, those found first. Clears hits_L.
-    """
-    counts = np.zeros(_MOST_HITS + 1, np.int64)
-    highest = 0
-    for q in range(n_found):
-        c = found_Q[q]
-        if place_L[c] < 0:
-            hits = np.int64(hits_L[c])
-            counts[hits] += 1
-            highest = max(highest, hits)
-    # All outputs above the threshold fit; of those at the threshold, `rest` do.
-    threshold, rest = highest, budget
-    while threshold > 0 and counts[threshold] <= rest:
-        rest -= counts[threshold]
-        threshold -= 1
-    for q in range(n_found):
-        c = found_Q[q]
-        hits = np.int64(hits_L[c])
-        hits_L[c] = 0
-        if place_L[c] >= 0:
-            continue
-        if hits > threshold or (hits == threshold and rest > 0):
-            if hits == threshold:
-                rest -= 1
-            place_L[c] = n
-            pool_M[n] = c
-            n += 1
+def add_found(found_QC, n_found_Q, budget, place_L, pool_M, n):
+    """Append up to ``budget`` outputs not in the pool: the first of every query, then the second
+    of every query, and so on; return n."""
+    end = n + budget
+    for rank in range(found_QC.shape[1]):
+        for q in range(found_QC.shape[0]):
+            if n == end:
+                return n
+            if rank >= n_found_Q[q]:
+                continue
+            c = found_QC[q, rank]
+            if place_L[c] < 0:
+                place_L[c] = n
+                pool_M[n] = c
+                n += 1
     return n
 
 

@@ -139,17 +139,6 @@ def _count_hits(codes_T, starts_TB, filled_TB, items_S, hits_L, found_L, n_found
 
 
 @numba.njit(cache=True, nogil=True)
-def query_together(codes_QT, starts_TB, filled_TB, items_S, hits_L, found_L):
-    """Count hits over all queries; return how many items were hit. hits_L is left as counted."""
-    n_found = 0
-    for q in range(codes_QT.shape[0]):
-        n_found = _count_hits(
-            codes_QT[q], starts_TB, filled_TB, items_S, hits_L, found_L, n_found
-        )  # fmt: skip
-    return n_found
-
-
-@numba.njit(cache=True, nogil=True)
 def query_each(
     codes_QT, starts_TB, filled_TB, items_S, out_QC, n_out_Q, hits_L, found_L, start, stop
 ):  # fmt: skip
