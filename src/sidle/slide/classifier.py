@@ -95,7 +95,7 @@ class ExtremeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         weighting: str = "auto",
         neighbours: int = 100,
         shortlist: int = 100,
-        budget: int = 200_000,
+        budget: int = 60_000,
         patience: int = 5,
         random_state: int = 0,
         threads: int | None = None,
@@ -319,7 +319,9 @@ class ExtremeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 raise _NotFinite(f"{_NAME}: {error}") from error
             raise ArgumentError(f"{_NAME}: {error}") from error
         rows = csr_array(checked)
+        _check_indices(rows, "X")
         if not rows.has_canonical_format:
+            rows = rows.copy()  # it may share memory with the caller's
             rows.sum_duplicates()
         if rows.nnz and not rows.data.all():
             rows = rows.copy()
@@ -335,14 +337,13 @@ class ExtremeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 f"{_NAME}: this estimator requires y to be passed, but the target y is None."
             )
         self.sparse_ = issparse(y)
-        self.multilabel_ = self.sparse_ or (np.ndim(y) == 2 and np.shape(y)[1] > 1)
+        given = y if self.sparse_ else np.asarray(y)
+        self.multilabel_ = self.sparse_ or (given.ndim == 2 and given.shape[1] > 1)
         if not self.multilabel_:
-            labels = self._read_classes(y)
+            labels = self._read_classes(given)
         else:
-            labels = csr_array(y if self.sparse_ else np.asarray(y))
-            labels = csr_array(
-                (labels.data, labels.indices, labels.indptr), shape=labels.shape
-            ).astype(np.float32)
+            labels = csr_array(given).astype(np.float32)  # a copy: y is the caller's
+            _check_indices(labels, "y")
             labels.sum_duplicates()
             labels.eliminate_zeros()
             if not (labels.data == 1).all():
@@ -491,6 +492,16 @@ class ExtremeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         shape = (len(found), len(self.classes_))
         memory.require(12 * len(rows), _NAME, f"{len(rows):,} probabilities")
         return csr_array((values[there], (rows, found[there])), shape=shape)
+
+
+def _check_indices(matrix: csr_array, name: str) -> None:
+    try:
+        matrix.check_format(full_check=True)
+    except ValueError as error:
+        raise ArgumentError(
+            f"{_NAME}: {name} is no sound CSR matrix of shape {matrix.shape}: {error}. An index is "
+            "out of range, or rows overlap."
+        ) from error
 
 
 class _NotFinite(NonFiniteError, ArgumentError):
