@@ -146,16 +146,18 @@ def test_estimates_of_sums_over_outputs_are_unbiased(objective, sampling, hashed
     assert abs(draws.mean() - exact) < 4 * error
 
 
-@pytest.mark.parametrize("name", ["adam", "adagrad", "sgd"])
+@pytest.mark.parametrize("name", ["adam", "adam without mean", "adagrad", "sgd"])
 @pytest.mark.parametrize(
     "engine", [{"engine": "dense"}, {"sampling": "per_sample", "candidates": L}]
 )
 @every_objective
 def test_updates_equal_dense_ones_where_all_rows_are_touched(name, objective, engine):
-    layer = make(objective, optimizer=name, lr=0.02, **{"engine": "sampled"} | engine)
+    betas = (0.9, 0.999) if name == "adam" else (0.0, 0.999)
+    name = name.split()[0]
+    layer = make(objective, optimizer=name, lr=0.02, betas=betas, **{"engine": "sampled"} | engine)
     reference = linear(layer)
     kinds = {"adam": torch.optim.Adam, "adagrad": torch.optim.Adagrad, "sgd": torch.optim.SGD}
-    extra = {"eps": 1e-8} if name == "adagrad" else {}
+    extra = {"adagrad": {"eps": 1e-8}, "adam": {"betas": betas}, "sgd": {}}[name]
     optimizer = kinds[name](reference.parameters(), lr=0.02, **extra)
     for step in range(15):
         given, wanted = hidden(step), labels(objective, step)
@@ -167,6 +169,26 @@ def test_updates_equal_dense_ones_where_all_rows_are_touched(name, objective, en
     torch.testing.assert_close(layer.weight.data, reference.weight.data, rtol=1e-3, atol=2e-4)
     torch.testing.assert_close(layer.bias.data, reference.bias.data, rtol=1e-3, atol=2e-4)
     assert layer.steps == 15
+
+
+@pytest.mark.parametrize("sampling", ["per_batch", "per_sample"])
+def test_adam_without_mean_equals_dense_adam_between_touches(sampling):
+    """With a first beta of 0 dense Adam leaves rows without gradient alone, as the layer does."""
+    layer = make(
+        betas=(0.0, 0.9), lr=0.02, engine="sampled", candidates=3, sampling=sampling, seed=1
+    )
+    reference = make(optimizer=None, engine="sampled", candidates=3, sampling=sampling, seed=1)
+    optimizer = torch.optim.Adam(reference.parameters(), lr=0.02, betas=(0.0, 0.9))
+    for step in range(12):
+        given, wanted = hidden(step), labels("softmax", step)
+        layer(given, wanted).backward()
+        optimizer.zero_grad()
+        reference(given, wanted).backward()
+        for parameter in reference.parameters():
+            parameter.grad = parameter.grad.to_dense()
+        optimizer.step()
+    torch.testing.assert_close(layer.weight.data, reference.weight.data, rtol=1e-3, atol=2e-4)
+    torch.testing.assert_close(layer.bias.data, reference.bias.data, rtol=1e-3, atol=2e-4)
 
 
 def test_only_the_pool_moves():

@@ -58,7 +58,13 @@ class RowOptimizer:
     @property
     def n_moments(self) -> int:
         """How many matrices of the weight's size it remembers."""
-        return {"adam": 2, "adagrad": 1, "sgd": 0}[self.name]
+        return len(self.moments)
+
+    @property
+    def moments(self) -> tuple[str, ...]:
+        """Names of the matrices it remembers; Adam with a first beta of 0 has no mean."""
+        adam = ("mean", "square") if self.betas[0] > 0 else ("square",)
+        return {"adam": adam, "adagrad": ("square",), "sgd": ()}[self.name]
 
 
 class RowUpdates:
@@ -71,9 +77,7 @@ class RowUpdates:
 
     def __init__(self, weight: Tensor, optimizer: RowOptimizer) -> None:
         self.optimizer = optimizer
-        self._names = {"adam": ("mean", "square"), "adagrad": ("square",), "sgd": ()}[
-            optimizer.name
-        ]
+        self._names = optimizer.moments
         # Zeros that calloc promises cost no memory until a row is touched.
         self.moments = [np.zeros(tuple(weight.shape), np.float32) for _ in self._names]
         self.last = np.zeros(len(weight) if optimizer.name == "adam" else 0, np.int32)
@@ -102,7 +106,13 @@ class RowUpdates:
         """
         w = weight.detach().numpy()
         name, n = self.optimizer.name, len(rows_M)
-        if name == "adam":
+        if name == "adam" and len(self.moments) == 1:
+            spread(
+                kernels.adam_without_mean, w, *self.moments, self.last, rows_M, gradient_MD,
+                scale, step, lr, self.optimizer.betas[1], self.optimizer.eps,
+                items=n, threads=threads,
+            )  # fmt: skip
+        elif name == "adam":
             spread(
                 kernels.adam, w, *self.moments, self.last, rows_M, gradient_MD,
                 scale, step, lr, *self.optimizer.betas, self.optimizer.eps,
@@ -146,7 +156,10 @@ class RowUpdates:
         w, rule = weight.detach().numpy(), self.optimizer
         given = (starts, samples, values, source_ND, rows_U, w, *self.moments)
         work: dict[str, Any] = {"items": len(rows_U), "threads": threads}
-        if rule.name == "adam":
+        if rule.name == "adam" and len(self.moments) == 1:
+            constants = (step, lr, rule.betas[1], rule.eps)
+            spread(grouped.adam_without_mean, *given, self.last, *constants, **work)
+        elif rule.name == "adam":
             spread(grouped.adam, *given, self.last, step, lr, *rule.betas, rule.eps, **work)
         elif rule.name == "adagrad":
             spread(grouped.adagrad, *given, lr, rule.eps, **work)

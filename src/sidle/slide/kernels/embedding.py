@@ -17,7 +17,13 @@ import numba
 import numpy as np
 
 from sidle.slide.kernels.arithmetic import NUMBER, prefetch_row
-from sidle.slide.kernels.rows import adagrad_row, adam_factors, adam_row, sgd_row
+from sidle.slide.kernels.rows import (
+    adagrad_row,
+    adam_factors,
+    adam_row,
+    adam_row_without_mean,
+    sgd_row,
+)
 
 _AHEAD = 8
 
@@ -116,6 +122,27 @@ def adam(
         last_F[f] = step
         one = np.float32(1.0)
         adam_row(w[f], m[f], v[f], sum_D, one, d1, d2, b1, b2, rate, root, small)
+
+
+@numba.njit(cache=True, nogil=True)
+def adam_without_mean(
+    starts_U, samples_E, values_E, g_ND, features_U, w, v, last_F,
+    step, lr, beta2, eps, start, stop,
+):  # fmt: skip
+    """As `adam` with b1 = 0, which needs no first moments."""
+    rate, root = adam_factors(step, lr, 0.0, beta2)
+    b2, small = np.float32(beta2), np.float32(eps)
+    sum_D = np.empty(w.shape[1], np.float32)
+    for u in range(start, stop):
+        if u + _AHEAD < stop:
+            prefetch_row(w, features_U[u + _AHEAD])
+            prefetch_row(v, features_U[u + _AHEAD])
+        _sum_entries(starts_U, samples_E, values_E, g_ND, u, sum_D)
+        f = features_U[u]
+        gap = step - last_F[f]
+        d2 = b2 if gap == 1 else np.float32(beta2**gap)
+        last_F[f] = step
+        adam_row_without_mean(w[f], v[f], sum_D, np.float32(1.0), d2, b2, rate, root, small)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -7,6 +7,7 @@ Row r, last touched at step s, touched again at step t with gradient g (per entr
     Adagrad   v <- v + g^2,  w <- w - lr g / (sqrt(v) + eps)
     SGD       w <- w - lr g
 
+With b1 = 0 Adam has no m, and what follows does not arise: an untouched row stays where it is.
 In the steps between, dense Adam decays the moments as here, and moves w by what is left of m: that
 drift is dropped. It has no closed form, for its denominator changes from step to step.
 
@@ -37,6 +38,17 @@ def adam_row(w_D, m_D, v_D, g_D, scale, d1, d2, b1, b2, rate, root, eps):
         m_D[d] = m
         v_D[d] = v
         w_D[d] -= rate * m / (np.float32(math.sqrt(v)) * root + eps)
+
+
+@numba.njit(fastmath=NUMBER)
+def adam_row_without_mean(w_D, v_D, g_D, scale, d2, b2, lr, root, eps):
+    """One row where b1 = 0, so that m = g."""
+    one = np.float32(1.0)
+    for d in range(w_D.shape[0]):
+        g = as_float(g_D[d]) * scale
+        v = d2 * v_D[d] + (one - b2) * g * g
+        v_D[d] = v
+        w_D[d] -= lr * g / (np.float32(math.sqrt(v)) * root + eps)
 
 
 @numba.njit(fastmath=NUMBER)
@@ -82,6 +94,22 @@ def adam(w, m, v, last_R, rows_M, g_MD, scale, step, lr, beta1, beta2, eps, star
             d1, d2 = np.float32(beta1**gap), np.float32(beta2**gap)
         last_R[r] = step
         adam_row(w[r], m[r], v[r], g_MD[i], s, d1, d2, b1, b2, rate, root, small)
+
+
+@numba.njit(cache=True, nogil=True)
+def adam_without_mean(w, v, last_R, rows_M, g_MD, scale, step, lr, beta2, eps, start, stop):
+    """As `adam` with b1 = 0, which needs no first moments."""
+    rate, root = adam_factors(step, lr, 0.0, beta2)
+    b2, small, s = np.float32(beta2), np.float32(eps), np.float32(scale)
+    for i in range(start, stop):
+        if i + _AHEAD < stop:
+            prefetch_row(w, rows_M[i + _AHEAD])
+            prefetch_row(v, rows_M[i + _AHEAD])
+        r = rows_M[i]
+        gap = step - last_R[r]
+        d2 = b2 if gap == 1 else np.float32(beta2**gap)
+        last_R[r] = step
+        adam_row_without_mean(w[r], v[r], g_MD[i], s, d2, b2, rate, root, small)
 
 
 @numba.njit(cache=True, nogil=True)
