@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 PHONE = {"width": 360, "height": 740}
 DESK = {"width": 1280, "height": 900}
+PATIENCE = 120_000  # milliseconds: nothing takes long, but a machine may have much else to do
 PAPER = {"light": "rgb(251, 251, 249)", "dark": "rgb(21, 25, 29)"}
 
 RULES = """# Corridor
@@ -94,7 +95,9 @@ def browser() -> Iterator[Browser]:
     )
     with api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=executable, args=[f"--{switch}" for switch in switches]
+            executable_path=executable,
+            args=[f"--{switch}" for switch in switches],
+            timeout=PATIENCE,
         )
         yield browser
         browser.close()
@@ -125,6 +128,7 @@ def open_page(
         has_touch=touch,
         accept_downloads=True,
     )
+    context.set_default_timeout(PATIENCE)
     visit = Visit(context.new_page())
     visit.tab.on("console", lambda message: visit.console.append(message.text))
     visit.tab.on("pageerror", lambda error: visit.console.append(str(error)))
