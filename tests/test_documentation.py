@@ -22,10 +22,13 @@ from safetensors.torch import save_file
 
 from sidle import seeding, storage, studies
 from sidle.cli import main, models, report
+from sidle.data import extreme
+from sidle.data.synthetic_extreme import power_law_rows
 from sidle.errors import DataNotFoundError
 from sidle.ppcg import play, playable
 from sidle.ppcg.agents import NetworkSettings, agent
 from sidle.ppcg.play import recording
+from sidle.slide.classifier import ExtremeClassifier
 from sidle.studies import execution
 from sidle.studies.study import complete_seeds, judge
 
@@ -72,7 +75,7 @@ def programs():
 
 @pytest.fixture(scope="session")
 def own_game(tmp_path_factory):
-    """The game that docs/write-a-game.md writes, its levels, a recording of it, and agents."""
+    """The game of docs/write-a-game.md, its levels, a recording, agents, and a classifier."""
     place = tmp_path_factory.mktemp("own_game")
     for kind, content in blocks(ROOT / "docs" / "write-a-game.md"):
         if kind in ("vgdl", "level"):
@@ -86,6 +89,11 @@ def own_game(tmp_path_factory):
     for found in (stage, playable.find("frogs")):
         name = f"{found.game.name}-agent"
         agent.build(found.game, found.shape, "ppo", NetworkSettings()).save(place / name)
+    rows = power_law_rows(
+        300, n_features=200, n_labels=30, features_per_row=8, labels_per_row=2, seed=0, part="train"
+    )
+    extreme.write_xc(place / "rows.txt", rows)
+    ExtremeClassifier(hidden=8, n_epochs=1).fit(rows.features, rows.labels).save(place / "model")
     return place
 
 

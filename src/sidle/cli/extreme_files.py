@@ -56,9 +56,8 @@ def kind_of(path: Path) -> str:
     if path.suffix == ".npz":
         return "npz"
     with storage.refusals_of_disk(path):
-        first = path.open("rb").read(2)
         try:
-            with gzip.open(path) if first == b"\x1f\x8b" else path.open("rb") as file:
+            with gzip.open(path) if _is_compressed(path) else path.open("rb") as file:
                 line = file.readline(200)
         except (EOFError, gzip.BadGzipFile) as error:
             raise DataError(path, f"damaged gzip: {error}.", "Get the whole file.") from error
@@ -194,17 +193,23 @@ def _text_blocks(path: Path, numbers: dict[str, int]) -> Iterator[tuple[csr_arra
         yield csr_array(counter.transform(texts)), marks
 
 
+def _is_compressed(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
 def _lines(path: Path) -> Iterator[list[str]]:
-    with storage.refusals_of_disk(path):
-        compressed = path.open("rb").read(2) == b"\x1f\x8b"
-        with (gzip.open if compressed else open)(path, "rt", encoding="utf-8") as file:
-            try:
-                while part := list(itertools.islice(file, ROWS_AT_ONCE)):
-                    yield part
-            except UnicodeDecodeError as error:
-                raise DataError(
-                    path, f"expected UTF-8: {error}.", "Convert the file to UTF-8."
-                ) from error
+    with (
+        storage.refusals_of_disk(path),
+        (gzip.open if _is_compressed(path) else open)(path, "rt", encoding="utf-8") as file,
+    ):
+        try:
+            while part := list(itertools.islice(file, ROWS_AT_ONCE)):
+                yield part
+        except UnicodeDecodeError as error:
+            raise DataError(
+                path, f"expected UTF-8: {error}.", "Convert the file to UTF-8."
+            ) from error
 
 
 def digest(rows: Rows) -> str:

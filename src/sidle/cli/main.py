@@ -33,6 +33,10 @@ COMMANDS = {
     "report": Command("sidle.cli.report", "report", "write the report page"),
     "claims": Command("sidle.cli.report", "claims", "print every claim with its verdict"),
     "mi estimate": Command("sidle.cli.mi", "estimate", "mutual information of two files"),
+    "xc train": Command("sidle.cli.xc", "train", "train a classifier with very many labels"),
+    "xc predict": Command("sidle.cli.xc", "predict", "write the best labels of each row"),
+    "xc evaluate": Command("sidle.cli.xc", "evaluate", "P@k, nDCG@k and PSP@k of a classifier"),
+    "xc info": Command("sidle.cli.xc", "info", "what a classifier was trained on, and how"),
     "barrier": Command(
         "sidle.cli.barrier", "barrier", "are two checkpoints linearly connected on given data"
     ),
