@@ -203,3 +203,12 @@ def test_numbers_in_the_readme_come_from_committed_files():
     bare = re.search(r"Against the bare loop\*\*: ([\d.]+) times", loop).group(1)
     theirs = re.search(r"Against open_lth's loop\*\*: ([\d.]+) times", loop).group(1)
     assert f"takes {bare} of the steps per second of a bare loop and {theirs} times" in readme
+    engine = (ROOT / "benchmarks" / "results" / "engine.md").read_text(encoding="utf-8")
+    for game in ("zelda", "solarfox", "frogs", "boulderdash"):
+        rate = re.search(rf"\| {game} \| ([\d,]+) \|", engine).group(1)
+        assert f"{int(rate.replace(',', '')) / 1e6:.1f}" in readme, game
+    wide = (ROOT / "benchmarks" / "results" / "slide.md").read_text(encoding="utf-8")
+    rate, times = re.search(
+        r"## \(b\).*?\*\*([\d,]+)\*\*.*?at batch 128: met \((\d+)\)", wide, re.S
+    ).groups()
+    assert f"on {rate} samples a second, {times} times dense PyTorch" in readme
