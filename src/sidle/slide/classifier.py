@@ -72,7 +72,8 @@ class ExtremeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             first.
         patience: evaluations on held-out rows without a better P@1 after which training stops.
         random_state: the seed of everything.
-        threads: how many share the work; None: all cores.
+        threads: how many share the work; None: all cores. Results repeat to the last bit with 1;
+            with more, the products of the decomposition may be summed in another order.
 
     Attributes:
         classes_: what the labels are called, (L,); for an indicator matrix 0 to L - 1.
