@@ -464,6 +464,7 @@ def entries(**changed):
         ("multilabel", labels("multilabel", n_labels=L + 1), ShapeError, "expected shape"),
         ("multilabel", entries(data=(0, 2.0)), ArgumentError, "entries of labels must be 1"),
         ("multilabel", entries(indices=(1, 0)), ArgumentError, "row 0 do not ascend"),
+        ("multilabel", entries(indices=(1, 2)), ArgumentError, "one comes twice"),
     ],
 )  # fmt: skip
 def test_refuses_bad_labels(objective, given, error, message):

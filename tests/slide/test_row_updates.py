@@ -1,0 +1,41 @@
+"""Updates of single rows: moments over gaps, and rows gathered in bfloat16."""
+
+import numpy as np
+import pytest
+import torch
+
+from sidle.slide.kernels import rows as kernels
+from sidle.slide.row_updates import RowOptimizer, RowUpdates
+
+
+@pytest.mark.parametrize("betas", [(0.8, 0.9), (0.0, 0.9)])
+def test_adam_decays_moments_exactly_over_gaps(betas):
+    first, second = betas
+    weight = torch.zeros(2, 3)
+    updates = RowUpdates(weight, RowOptimizer("adam", betas))
+    mean = square = expected = 0.0
+    for step, row in enumerate([0, 1, 1, 0, 1, 0], start=1):
+        gradient = np.full((1, 3), float(step), np.float32)
+        updates.update(weight, np.array([row]), gradient, scale=0.5, step=step, lr=0.1)
+        seen = 0.5 * step * (row == 0)
+        mean, square = first * mean + (1 - first) * seen, second * square + (1 - second) * seen**2
+        if row == 0:  # what dense Adam moves the row in the steps between is dropped
+            root = (square / (1 - second**step)) ** 0.5
+            expected -= 0.1 * mean / (1 - first**step) / (root + 1e-8)
+    assert weight[0].tolist() == pytest.approx([expected] * 3, abs=1e-6)
+    state = updates.state("w")
+    assert float(state["w.square"][0, 0]) == pytest.approx(square, rel=1e-6)
+    assert ("w.mean" in state) == (first > 0)
+    if first:
+        assert float(state["w.mean"][0, 0]) == pytest.approx(mean, rel=1e-6)
+    assert state["w.last"].tolist() == [6, 5]
+
+
+def test_rows_are_rounded_to_bfloat16_as_torch_does():
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(50, 64, generator=generator) * 10.0 ** torch.arange(-25, 25)[:, None]
+    weight[0, :4] = torch.tensor([1 + 2**-8, 1 + 3 * 2**-8, 0.0, -0.0])  # ties go to even
+    rows = torch.arange(50).flip(0)
+    found = np.empty((50, 64), np.uint16)
+    kernels.gather(weight.numpy(), rows.numpy(), found, 0, 50)
+    assert np.array_equal(found, weight[rows].bfloat16().view(torch.uint16).numpy())
