@@ -10,7 +10,7 @@ import tempfile
 
 from sidle.data.synthetic_extreme import power_law_rows
 from sidle.evaluation.ranking import propensities, ranking_metrics
-from sidle.slide.classifier import ExtremeClassifier
+from sidle.slide import ExtremeClassifier
 
 SIZES = {"n_features": 2000, "n_labels": 300, "features_per_row": 15, "labels_per_row": 3}
 
