@@ -49,13 +49,13 @@ class Settings:
     """Also train copies from k for T steps as if from step 0."""
     easy_rewinds: tuple[float, ...] = (0.0,)
     """Steps that easy tickets are rewound to, as shares of training."""
-    rewinds: tuple[float, ...] = (0.0, 0.1)
+    rewinds: tuple[float, ...] = (0.0, 0.02, 0.1)
     """Steps that hard tickets are rewound to."""
     learning_rate_rewinds: tuple[float, ...] = ()
     """Steps that the learning rate alone is rewound to, the weights staying as trained."""
-    rounds: int = 3
+    rounds: int = 4
     """Rounds of pruning."""
-    fraction: float = 0.65
+    fraction: float = 0.75
     """Share of the remaining weights that each round prunes; the paper's 0.2 at full."""
     controls: tuple[str, ...] = ("random", "reinitialised")
     """What tickets are compared with: random, reinitialised, snip, magnitude."""
