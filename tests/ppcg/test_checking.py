@@ -4,7 +4,7 @@ import pytest
 
 from sidle.errors import ArgumentError, DataError, DataNotFoundError
 from sidle.ppcg import checking, games, playable
-from sidle.ppcg.engine import RoomError
+from sidle.ppcg.rooms import RoomError
 
 RULES = """BasicGame
     SpriteSet

@@ -28,10 +28,14 @@ import numpy as np
 import numpy.typing as npt
 
 from sidle import seeding
-from sidle.errors import ArgumentError, ShapeError, SidleError
-from sidle.ppcg.bank import N_BINS, LevelBank
+from sidle.errors import ArgumentError, ShapeError
+from sidle.ppcg import episodes
+from sidle.ppcg.bank import LevelBank
+from sidle.ppcg.episodes import EpisodeLog
 from sidle.ppcg.kernels import codes, searching, stepping
-from sidle.ppcg.layout import Layout, count_characters, most_records, placing
+from sidle.ppcg.layout import Layout
+from sidle.ppcg.level_source import LevelSource
+from sidle.ppcg.rooms import RoomError, enough
 from sidle.ppcg.vgdl import Game, Level
 
 Autoreset = Literal["same_step", "next_step", "disabled"]
@@ -39,32 +43,11 @@ Autoreset = Literal["same_step", "next_step", "disabled"]
 MOST_TICKS = 2000
 """At the end of this tick a game not won is lost."""
 
-EPISODE = np.dtype(
-    [
-        ("slot", np.int64),
-        ("level", np.int64),
-        ("id", np.int64),
-        ("difficulty", np.float64),
-        ("won", np.bool_),
-        ("score", np.int64),
-        ("length", np.int64),
-    ]
-)
-"""A finished episode: slot, index in the bank (-1: placed by hand), the level's id and
-difficulty when the log was read (-1 and NaN without a bank), outcome, ticks played."""
-
 _AUTORESETS = {
     "disabled": stepping.DISABLED,
     "same_step": stepping.SAME_STEP,
     "next_step": stepping.NEXT_STEP,
 }
-_MOST_RECORDS = 20_000  # of a type in one level
-_MOST_ROOM = 5 * _MOST_RECORDS  # ... and what a tick may add to them
-_SPARE_ROOM = 16  # records a type has room for beyond twice what a level places
-
-
-class RoomError(SidleError, RuntimeError):
-    """Sprites multiplied within one tick beyond all room; the levels must be reset."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,13 +158,8 @@ class Engine:
         self.wins = np.zeros(n, np.bool_)
         self.next_levels = np.full(n, -1, np.int64)
         self._ended = np.zeros((n, stepping.LOG_COLUMNS), np.int64)
-        self._log = np.zeros((4 * n, stepping.LOG_COLUMNS), np.int64)
-        self._n_logged = 0
-        self._placed = np.zeros((n, height, width), np.uint8)
-        self._placed_sizes = np.zeros((n, 2), np.int64)
-        self._weights: npt.NDArray[np.float64] | None = None
-        self._by_level = True
-        self._bank_version = -1
+        self._log = EpisodeLog(n)
+        self._source = LevelSource(game, n, height=height, width=width, bank=bank)
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
         self._ready = False
         self._to_reset = np.zeros(n, np.int64)
@@ -194,7 +172,8 @@ class Engine:
             (stepping.S_KEEP_FINAL, keep_final),
         ):
             self._settings[place] = value
-        self._set_source(np.zeros(1), np.zeros(1, np.int64), np.zeros(0, np.int64))
+        self._settings[stepping.S_BY_LEVEL] = self._source.by_level
+        self._settings[stepping.S_FROM_BANK] = bank is not None
         self._give_room(self._layout.rooms)
 
     # What happened.
@@ -254,26 +233,12 @@ class Engine:
         return found
 
     def episodes(self) -> npt.NDArray[np.void]:
-        """Return the episodes that ended since the last call, of dtype `EPISODE`, in order.
+        """Return the episodes that ended since the last call, of dtype `episodes.EPISODE`, in
+        order.
 
         Steps are in order, within one step slots are.
         """
-        log = self.ended()
-        made = np.zeros(len(log), EPISODE)
-        for name, column in (
-            ("slot", stepping.L_SLOT),
-            ("level", stepping.L_LEVEL),
-            ("won", stepping.L_WON),
-            ("score", stepping.L_SCORE),
-            ("length", stepping.L_LENGTH),
-        ):
-            made[name] = log[:, column]
-        made["id"], made["difficulty"] = -1, np.nan
-        known = made["level"] >= 0
-        if self.bank is not None and known.any():
-            made["id"][known] = self.bank.ids[made["level"][known]]
-            made["difficulty"][known] = self.bank.difficulties[made["level"][known]]
-        return made
+        return episodes.described(self.ended(), self.bank)
 
     def ended(self) -> npt.NDArray[np.int64]:
         """Return the episodes that ended since the last call in short, int64 (E, 5).
@@ -281,9 +246,7 @@ class Engine:
         Columns: slot, index in the bank, whether won, score, length; a view, overwritten by the
         next step. What it returns, `episodes` does not return again.
         """
-        log = self._log[: self._n_logged]
-        self._n_logged = 0
-        return log
+        return self._log.take()
 
     # What to play.
 
@@ -311,7 +274,8 @@ class Engine:
         if levels is not None and indices is not None:
             raise ArgumentError("Engine.reset: give levels or indices, not both.")
         if levels is not None:
-            self._place(where, [levels] * len(where) if isinstance(levels, Level) else levels)
+            one_each = [levels] * len(where) if isinstance(levels, Level) else levels
+            self._room_for(self._source.place(where, one_each))
         if indices is not None:
             chosen = np.broadcast_to(np.asarray(indices, np.int64), len(where))
             size = 0 if self.bank is None else len(self.bank)
@@ -322,7 +286,7 @@ class Engine:
                 )
             self.next_levels[where] = chosen
         by_hand = levels is not None
-        if not by_hand and self.bank is None and not self._placed_sizes[where].all():
+        if not by_hand and self.bank is None and not self._source.placed_sizes[where].all():
             raise ArgumentError(
                 "Engine.reset: no level to play. Give levels, or make the engine with a bank."
             )
@@ -339,7 +303,7 @@ class Engine:
         Raises:
             ShapeError, ArgumentError: not 101 weights of at least 0, all 0, or one of an empty bin.
         """
-        self._weigh(weights, by_level=False)
+        self._source.weigh(weights, by_level=False)
 
     def weigh_levels(self, weights: npt.ArrayLike | None) -> None:
         """Draw levels by these weights (M,); None: evenly. Levels added later weigh 0.
@@ -347,10 +311,7 @@ class Engine:
         Raises:
             ShapeError, ArgumentError: not as many weights as levels, negative ones, or all 0.
         """
-        if weights is None:
-            self._weights, self._by_level, self._bank_version = None, True, -1
-            return
-        self._weigh(weights, by_level=True)
+        self._source.weigh(weights, by_level=True)
 
     def step(self, actions: npt.ArrayLike) -> None:
         """Play one tick in every slot.
@@ -367,10 +328,9 @@ class Engine:
             raise ShapeError(f"Engine.step: expected {self.n} actions, got shape {given.shape}.")
         if not self._ready:
             raise ArgumentError("Engine.step: some slot has no level yet. Call reset first.")
-        if self.bank is not None and self.bank.version != self._bank_version:
+        if self._source.changed:
             self._refresh_bank(must=self.autoreset != "disabled")
-        if self._n_logged + self.n > len(self._log):
-            self._log = np.concatenate([self._log, np.zeros_like(self._log)])
+        self._log.make_room()
         if self._pool is None:
             report = self._step_some(0, self.n, self._works[0], given)
         else:
@@ -388,14 +348,14 @@ class Engine:
                 f"Engine.step: actions must be from 0 to {len(self.game.actions) - 1} "
                 f"({', '.join(self.game.actions)}), got {given.min()} to {given.max()}."
             )
-        self._n_logged = stepping.log_episodes(
+        self._log.filled = stepping.log_episodes(
             self.dones,
             self._ended,
             self._to_reset,
             self._states,
-            self._log,
-            self._n_logged,
-            self._uses,
+            self._log.rows,
+            self._log.filled,
+            self._source.uses,
             self.autoreset == "same_step",
         )
         if report:
@@ -411,8 +371,8 @@ class Engine:
             self._states[where],
             self._cells[where],
             self._streams[where],
-            self._placed[where],
-            self._placed_sizes[where],
+            self._source.placed[where],
+            self._source.placed_sizes[where],
         )
 
     def restore(self, snapshot: Snapshot, slots: npt.ArrayLike | None = None) -> None:
@@ -443,7 +403,8 @@ class Engine:
             states = self._layout.moved_from(states, snapshot.layout)
         self._states[where], self._cells[where] = states, snapshot.cells
         self._streams[where] = snapshot.streams
-        self._placed[where], self._placed_sizes[where] = snapshot.placed, snapshot.placed_sizes
+        self._source.placed[where] = snapshot.placed
+        self._source.placed_sizes[where] = snapshot.placed_sizes
         self.rewards[where] = 0
         over = self._states[where, codes.H_OVER] != 0
         self.dones[where] = over
@@ -502,7 +463,7 @@ class Engine:
             self.wins,
             self._ended,
             self._to_reset,
-            *self._source,
+            *self._source.arrays,
             self.next_levels,
         )
         return report
@@ -520,110 +481,24 @@ class Engine:
             self._works[0],
             self._streams,
             self._stream_seed,
-            *self._source,
+            *self._source.arrays,
             self.next_levels,
         )
         assert report == 0, "the face makes room for every level"
 
-    def _place(self, where: npt.NDArray[np.int64], levels: Sequence[Level]) -> None:
-        if len(levels) != len(where):
-            raise ShapeError(f"Engine.reset: {len(levels)} levels for {len(where)} slots.")
-        for slot, level in zip(where.tolist(), levels, strict=True):
-            if level.height > self.height or level.width > self.width:
-                raise ShapeError(
-                    f"Engine.reset: a level of {level.height} x {level.width} cells does not fit "
-                    f"into {self.height} x {self.width}."
-                )
-            self._placed[slot] = 0
-            self._placed[slot, : level.height, : level.width] = level.characters
-            self._placed_sizes[slot] = level.height, level.width
-        characters, amounts = placing(self.game)
-        placed = count_characters(self._placed[where])[:, characters] @ amounts
-        self._room_for(most_records(self.game, placed))
-
-    def _weigh(self, weights: npt.ArrayLike, *, by_level: bool) -> None:
-        if self.bank is None:
-            raise ArgumentError("Engine: weights need a bank of levels. Give one when making it.")
-        given = np.array(weights, np.float64)
-        expected = len(self.bank) if by_level else N_BINS
-        if given.shape != (expected,):
-            raise ShapeError(f"Engine: expected {expected} weights, got shape {given.shape}.")
-        if not np.isfinite(given).all() or (given < 0).any() or given.sum() <= 0:
-            raise ArgumentError("Engine: weights must be finite, at least 0, and not all 0.")
-        if not by_level:
-            filled = np.bincount(self.bank.bins()[self.bank.bins() >= 0], minlength=N_BINS)
-            empty = np.flatnonzero((given > 0) & (filled == 0))
-            if len(empty):
-                raise ArgumentError(
-                    f"Engine.weigh_bins: bin {empty[0]} (difficulty {empty[0] / 100:.2f}) has a "
-                    "weight and no level. Add levels of this difficulty to the bank first."
-                )
-        self._weights, self._by_level, self._bank_version = given, by_level, -1
-
     def _refresh_bank(self, *, must: bool) -> None:
         """Look at the bank and the weights anew where they changed."""
-        bank = self.bank
-        if bank is None or bank.version == self._bank_version:
+        if self.bank is None or not self._source.changed:
             return
-        if must and len(bank) == 0:
+        if must and len(self.bank) == 0:
             raise ArgumentError("Engine: the bank has no levels. Add some first.")
-        self._room_for(bank.rooms)
-        if self._weights is None:
-            weights = np.ones(len(bank))
-        elif self._by_level:
-            weights = np.zeros(len(bank))
-            weights[: len(self._weights)] = self._weights
-        else:
-            weights = self._weights
-        if self._by_level:
-            start, members = np.zeros(1, np.int64), np.zeros(0, np.int64)
-        else:
-            bins = bank.bins()
-            order = np.argsort(bins, kind="stable")
-            members = order[bins[order] >= 0]
-            start = np.searchsorted(bins[members], np.arange(N_BINS + 1)).astype(np.int64)
-        self._set_source(np.cumsum(weights), start, members)
-        self._bank_version = bank.version
-
-    def _set_source(
-        self,
-        cumulative: npt.NDArray[np.float64],
-        start: npt.NDArray[np.int64],
-        members: npt.NDArray[np.int64],
-    ) -> None:
-        bank = self.bank
-        if bank is None:
-            nothing = np.zeros((0, self.height, self.width), np.uint8)
-            levels, sizes = nothing, np.zeros((0, 2), np.int64)
-            self._uses = np.zeros(0, np.int64)
-        else:
-            levels, sizes, self._uses = bank.characters, bank.sizes, bank.uses
-        self._source = (
-            self._placed,
-            self._placed_sizes,
-            levels,
-            sizes,
-            cumulative,
-            start,
-            members,
-        )
-        self._settings[stepping.S_BY_LEVEL] = self._by_level
-        self._settings[stepping.S_FROM_BANK] = bank is not None
+        self._room_for(self.bank.rooms)
+        self._source.refresh()
+        self._settings[stepping.S_BY_LEVEL] = self._source.by_level
 
     def _room_for(self, most: npt.NDArray[np.int64]) -> None:
-        """Make room for levels with ``most`` records of each type and what they bring forth."""
-        born = self.game.tables.types[:, codes.T_BORN] > 0
-        needed = np.minimum(most + 2 * self.game.tables.broods @ (most + 2), _MOST_ROOM)
-        short = needed > self._layout.rooms
-        if short.any():
-            generous = np.where(born, 2 * needed + _SPARE_ROOM, needed)
-            rooms = np.where(short, np.minimum(generous, _MOST_ROOM), self._layout.rooms)
-            if most.max() > _MOST_RECORDS:
-                name = self.game.types[int(most.argmax())]
-                raise RoomError(
-                    f"Engine: sprites of type '{name}' multiplied to {int(most.max())} in a level; "
-                    "the levels must be reset. Limit how the game brings them forth."
-                )
+        rooms = enough(self.game, self._layout.rooms, most)
+        if rooms is not self._layout.rooms:
             self._give_room(rooms)
 
     def _make_room(self, report: int) -> None:
@@ -644,7 +519,7 @@ class Engine:
 
     def _give_room(self, rooms: npt.NDArray[np.int64]) -> None:
         old = self._layout
-        self._layout = Layout.make(self.game, self.height, self.width, rooms.astype(np.int64))
+        self._layout = Layout.make(self.game, self.height, self.width, rooms)
         self._states = self._layout.moved_from(self._states, old)
         self._works = [np.zeros(self._layout.work_words, np.int64) for _ in range(self.threads)]
 

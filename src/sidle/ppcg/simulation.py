@@ -18,7 +18,8 @@ import numpy.typing as npt
 from sidle import seeding
 from sidle.errors import ArgumentError, CheckpointError, ShapeError
 from sidle.ppcg.curriculum import Curriculum, Fixed, LevelSet, Uniform
-from sidle.ppcg.engine import EPISODE, Autoreset, Engine, Snapshot
+from sidle.ppcg.engine import Autoreset, Engine, Snapshot
+from sidle.ppcg.episodes import EPISODE
 from sidle.ppcg.layout import Layout
 from sidle.ppcg.level_store import LevelStore
 from sidle.ppcg.playable import Playable
@@ -29,7 +30,7 @@ Win = Literal["rules", "score"]
 Rows = str | Sequence[str] | npt.NDArray[np.uint8]
 
 ENDED = np.dtype([*EPISODE.descr, ("truncated", np.bool_)])
-"""An episode that ended, as `engine.EPISODE`, and whether it was cut off."""
+"""An episode that ended, as `episodes.EPISODE`, and whether it was cut off."""
 
 _NONE_ENDED = np.zeros(0, ENDED)
 _NONE_FINISHED = np.zeros((0, 5), np.int64)
