@@ -1,0 +1,92 @@
+"""A game small enough for tests: a dot on a strip of cells, whose goal is shown at the start alone.
+
+Episodes end by chance, so that pieces of rollouts have all lengths. The state can be kept.
+"""
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from torch import nn
+
+CELLS = 6
+
+
+class Strip(gymnasium.Env):
+    """One strip. Observation (2, 1, 6): the dot, and in the first step the goal."""
+
+    def __init__(self, kind="planes", ends=0.1, actions="discrete"):
+        dtype, high = (np.uint8, 255) if kind == "image" else (np.int8, 1)
+        shape = (3, 1, CELLS) if kind == "image" else (2, 1, CELLS)
+        box = spaces.Box(0, high, shape, dtype)
+        self.kind, self.ends, self.scale = kind, ends, high
+        self.observation_space = (
+            spaces.Dict({"planes": box, "goal": spaces.Discrete(CELLS)}) if kind == "dict" else box
+        )
+        self.action_space = {
+            "discrete": spaces.Discrete(3),
+            "box": spaces.Box(-1, 1, (2,), np.float32),
+            "many": spaces.MultiDiscrete([3, 2]),
+        }[actions]
+        self.rng = np.random.default_rng(0)
+        self.dot = self.goal = self.step_number = 0
+
+    def reset(self, *, seed=None, options=None):
+        if seed is not None:
+            self.rng = np.random.default_rng(seed)
+        self.dot, self.goal = (int(x) for x in self.rng.integers(CELLS, size=2))
+        self.step_number = 0
+        return self.seen(), {}
+
+    def step(self, action):
+        move = int(np.asarray(action).flat[0].round()) if np.ndim(action) else int(action)
+        self.dot = (self.dot + (move if np.ndim(action) else (0, 1, -1)[move])) % CELLS
+        self.step_number += 1
+        return (
+            self.seen(),
+            float(self.dot == self.goal),
+            bool(self.rng.random() < self.ends),
+            False,
+            {},
+        )
+
+    def seen(self):
+        planes = np.zeros((3 if self.kind == "image" else 2, 1, CELLS), np.int64)
+        planes[0, 0, self.dot] = self.scale
+        if self.step_number == 0:
+            planes[1, 0, self.goal] = self.scale
+        box = self.observation_space["planes"] if self.kind == "dict" else self.observation_space
+        planes = planes.astype(box.dtype)
+        return {"planes": planes, "goal": self.goal} if self.kind == "dict" else planes
+
+    def state_dict(self):
+        return {
+            "rng": self.rng.bit_generator.state,
+            "place": [self.dot, self.goal, self.step_number],
+        }
+
+    def load_state_dict(self, state):
+        self.rng.bit_generator.state = state["rng"]
+        self.dot, self.goal, self.step_number = state["place"]
+
+
+class Filters(BaseFeaturesExtractor):
+    """Features of the strip: a convolution and a dense layer."""
+
+    def __init__(self, observation_space, features_dim=8):
+        super().__init__(observation_space, features_dim)
+        planes = observation_space
+        if isinstance(planes, spaces.Dict):
+            planes = planes["planes"]
+        self.layers = nn.Sequential(
+            nn.Conv2d(planes.shape[0], 4, (1, 3), padding=(0, 1)),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(4 * CELLS, features_dim),
+            nn.Tanh(),
+        )
+
+    def forward(self, observations):
+        if isinstance(observations, dict):
+            observations = observations["planes"]
+        return self.layers(observations)
