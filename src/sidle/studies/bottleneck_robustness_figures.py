@@ -1,0 +1,153 @@
+"""Figures of the study `bottleneck` about attacks: both protocols, and the masking audit beside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sidle.report import figures as draw
+from sidle.studies.bottleneck_drawing import (
+    NORMS,
+    PERCENT,
+    Trained,
+    beside,
+    by_rho,
+    heatmap,
+    horizontal,
+    mean,
+    name_of,
+    over_seeds,
+)
+from sidle.studies.study import Figure, Record
+
+
+def paper_protocol(name: str, title: str, trained: Trained) -> Figure:
+    """Draw accuracy under the papers' targeted attacks."""
+    places = ["not attacked", "targeted PGD, L-inf", "targeted PGD, L2", "Carlini-Wagner misses"]
+
+    def values(record: Record) -> list[float]:
+        found = record["paper_protocol"]
+        return [
+            record["robustness"]["accuracy"],
+            found["pgd-linf"]["accuracy"],
+            found["pgd-l2"]["accuracy"],
+            1 - found["carlini-wagner"]["success"],
+        ]
+
+    return Figure(
+        f"paper-protocol-{name}",
+        f"Attacks by the papers' protocol: {title}",
+        "Accuracy under targeted attacks that do not allow for the network's drawing at random, "
+        "and the share of images on which targeted Carlini-Wagner misses its target. "
+        f"{_audit_sentence(trained)}",
+        draw.figure(
+            horizontal(trained, places, values), "share of images", "", x_format=PERCENT,
+            x_range=(0.0, 1.0),
+        ),
+    )  # fmt: skip
+
+
+def adaptive(name: str, title: str, trained: Trained) -> Figure:
+    """Draw accuracy under every adaptive attack, and in their worst case."""
+    first = next(iter(trained.values()))[0]["robustness"]
+    attacks = list(first["attacks"])
+    norms = list(first["worst"])
+    places = [*attacks, *(f"worst of {NORMS[norm]}" for norm in norms), "worst of all"]
+
+    def values(record: Record) -> list[float]:
+        found = record["robustness"]
+        each = [found["attacks"][one]["robust_accuracy"] for one in attacks]
+        return [*each, *(found["worst"][norm] for norm in norms), found["worst_overall"]]
+
+    figure = draw.figure(
+        horizontal(trained, places, values), "share of images", "", x_format=PERCENT,
+        x_range=(0.0, 1.0),
+    )  # fmt: skip
+    figure["layout"]["height"] = 120 + 14 * len(places) * len(trained)
+    return Figure(
+        f"adaptive-attacks-{name}",
+        f"Adaptive attacks: {title}",
+        "Accuracy under attacks whose gradients are means over draws of z, and in the worst case "
+        f"per image over the attacks of a norm. {_audit_sentence(trained)}",
+        figure,
+    )
+
+
+def _audit_sentence(trained: Trained) -> str:
+    suspect = [
+        name_of(some[0])
+        for some in trained.values()
+        if any(
+            one["verdict"] != "passed" for r in some for one in r["robustness"]["audit"].values()
+        )
+    ]
+    if not suspect:
+        return "The audit for masked gradients passed for every network."
+    return (
+        f"The audit for masked gradients calls suspect, in a seed at least: {'; '.join(suspect)}."
+    )
+
+
+def robust_against_rho(name: str, title: str, trained: Trained) -> Figure | None:
+    """Draw accuracy under attack against rho, both protocols side by side."""
+    panels = []
+    for words, value in (
+        ("papers' protocol", lambda r, norm: r["paper_protocol"][f"pgd-{norm}"]["accuracy"]),
+        ("adaptive, worst case", lambda r, norm: r["robustness"]["worst"][norm]),
+    ):
+        traces: list[draw.Trace] = []
+        for offset, norm in enumerate(("linf", "l2")):
+            some = by_rho(trained, "ceb")
+            if not some:
+                return None
+            x = [records[0]["method"]["rho"] for records in some]
+            seeds = [[value(record, norm) for record in records] for records in some]
+            points = over_seeds(zip(*seeds, strict=True))
+            traces += draw.line_with_band(x, *points, f"CEB, {NORMS[norm]}", offset)
+            for other, dash in (("deterministic", "dash"), ("adversarial-linf", "dot")):
+                if other in trained:
+                    level = mean(value(record, norm) for record in trained[other])
+                    label = f"{name_of(trained[other][0])}, {NORMS[norm]}"
+                    lines = draw.reference_line([min(x), max(x)], [level] * 2, label, dash=dash)
+                    for line in lines:
+                        line["line"]["color"] = draw.PALETTE[offset]
+                    traces += lines
+        panels.append(
+            draw.figure(traces, f"rho ({words})", "accuracy", y_format=PERCENT, y_range=(0.0, 1.0))
+        )
+    return Figure(
+        f"robustness-{name}",
+        f"Robustness against rho: {title}",
+        "Accuracy under attack, left by the papers' protocol, right in the worst case per image "
+        "over adaptive attacks. Where the lines stand high on the left alone, the attacks were "
+        "misled.",
+        beside(*panels),
+    )
+
+
+def audit(name: str, title: str, trained: Trained) -> Figure | None:
+    """Draw how often each check of the masking audit passed."""
+    rows, labels, checks = [], [], dict[str, None]()
+    for some in trained.values():
+        for record in some:
+            for one in record["robustness"]["audit"].values():
+                checks |= dict.fromkeys(one["checks"])
+    if not checks:
+        return None
+    for some in trained.values():
+        norms = list(some[0]["robustness"]["audit"])
+        for norm in norms:
+            labels.append(f"{name_of(some[0])}: {NORMS.get(norm, norm)}")
+            outcomes = [record["robustness"]["audit"][norm]["checks"] for record in some]
+            rows.append([_share_passed([one.get(check) for one in outcomes]) for check in checks])
+    return Figure(
+        f"audit-{name}",
+        f"The audit for masked gradients: {title}",
+        "Share of seeds in which a check passed; empty where it does not apply. A check that fails "
+        "says that a robust accuracy of this network cannot be trusted.",
+        heatmap(list(checks), labels, rows, 1),
+    )
+
+
+def _share_passed(outcomes: Sequence[str | None]) -> float | None:
+    applicable = [one for one in outcomes if one in ("passed", "failed")]
+    return mean(one == "passed" for one in applicable) if applicable else None
