@@ -18,13 +18,11 @@ doi:10.3390/e22101081. [KOR] Korshunova et al. 2021, arXiv:2107.05712.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
-from typing import Any
 
 from sidle.studies import bottleneck_effects as effects
 from sidle.studies.bottleneck_effects import POINTS, Value
-from sidle.studies.study import Claim
+from sidle.studies.study import Claim, Record
 
 ROBUST = 0.05
 MEMORISED = 0.5
@@ -38,11 +36,11 @@ _ADAPTIVE: dict[str, Value] = {
 }
 
 
-def _paper_mean(record: Mapping[str, Any]) -> float:
+def _paper_mean(record: Record) -> float:
     return (_PAPER["linf"](record) + _PAPER["l2"](record)) / 2
 
 
-def _adaptive_mean(record: Mapping[str, Any]) -> float:
+def _adaptive_mean(record: Record) -> float:
     return (_ADAPTIVE["linf"](record) + _ADAPTIVE["l2"](record)) / 2
 
 

@@ -15,12 +15,11 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 from sidle.studies.study import Record, select
 
 Effect = Mapping[int, float]
-Value = Callable[[Mapping[str, Any]], float]
+Value = Callable[[Record], float]
 
 POINTS = 0.005  # half a point of accuracy counts as equal
 NATS = 0.1  # how far from log C a rate may end, and how large residual information may be
@@ -65,32 +64,32 @@ def _mean(values: Iterable[float]) -> float:
     return math.fsum(found) / len(found)
 
 
-def accuracy(record: Mapping[str, Any]) -> float:
+def accuracy(record: Record) -> float:
     """Return the test accuracy."""
     return float(record["test"]["accuracy"])
 
 
-def ece(record: Mapping[str, Any]) -> float:
+def ece(record: Record) -> float:
     """Return the expected calibration error of equally wide bins."""
     return float(record["calibration"]["ece"])
 
 
-def corrupted(record: Mapping[str, Any]) -> float:
+def corrupted(record: Record) -> float:
     """Return the mean accuracy over corruptions and severities."""
     return _mean(value for row in record["corruptions"].values() for value in row)
 
 
-def of_paper(record: Mapping[str, Any], attack: str) -> float:
+def of_paper(record: Record, attack: str) -> float:
     """Return accuracy under an attack of the paper's protocol."""
     return float(record["paper_protocol"][attack]["accuracy"])
 
 
-def adaptive(record: Mapping[str, Any], norm: str) -> float:
+def adaptive(record: Record, norm: str) -> float:
     """Return accuracy in the worst case per image over the adaptive attacks of a norm."""
     return float(record["robustness"]["worst"][norm])
 
 
-def detected(record: Mapping[str, Any], score: str, measure: str) -> float:
+def detected(record: Record, score: str, measure: str) -> float:
     """Return how well a score tells outliers, mean over the sets of outliers but the attacked."""
     table = record["outliers"]
     return _mean(row[score][measure] for name, row in table.items() if name != "attacked")
@@ -187,7 +186,7 @@ def better_detected(records: Sequence[Record], score: str, measure: str) -> Effe
 def less_often_hit(records: Sequence[Record]) -> Effect:
     """Success of targeted Carlini-Wagner on the deterministic network minus on CEB, by seed."""
 
-    def missed(record: Mapping[str, Any]) -> float:
+    def missed(record: Record) -> float:
         return -float(record["paper_protocol"]["carlini-wagner"]["success"])
 
     return ceb_minus_deterministic(records, missed)
@@ -256,7 +255,7 @@ def _adversarial(some: Mapping[str, Record]) -> Record | None:
     return found[0] if found else None
 
 
-def unseen_norms(record: Mapping[str, Any]) -> float:
+def unseen_norms(record: Record) -> float:
     """Return the mean over L2 and L1 of accuracy in the worst case over adaptive attacks."""
     return _mean(adaptive(record, norm) for norm in ("l2", "l1"))
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 from sidle.report import figures as draw
 from sidle.studies.bottleneck_drawing import (
@@ -87,33 +88,29 @@ def _audit_sentence(trained: Trained) -> str:
     )
 
 
+def _of_paper(record: Record, norm: str) -> float:
+    return float(record["paper_protocol"][f"pgd-{norm}"]["accuracy"])
+
+
+def _worst(record: Record, norm: str) -> float:
+    return float(record["robustness"]["worst"][norm])
+
+
+_PROTOCOLS: tuple[tuple[str, Callable[[Record, str], float]], ...] = (
+    ("papers' protocol", _of_paper),
+    ("adaptive, worst case", _worst),
+)
+_LEVELS: tuple[tuple[str, Literal["dash", "dot"]], ...] = (
+    ("deterministic", "dash"),
+    ("adversarial-linf", "dot"),
+)
+
+
 def robust_against_rho(name: str, title: str, trained: Trained) -> Figure | None:
     """Draw accuracy under attack against rho, both protocols side by side."""
-    panels = []
-    for words, value in (
-        ("papers' protocol", lambda r, norm: r["paper_protocol"][f"pgd-{norm}"]["accuracy"]),
-        ("adaptive, worst case", lambda r, norm: r["robustness"]["worst"][norm]),
-    ):
-        traces: list[draw.Trace] = []
-        for offset, norm in enumerate(("linf", "l2")):
-            some = by_rho(trained, "ceb")
-            if not some:
-                return None
-            x = [records[0]["method"]["rho"] for records in some]
-            seeds = [[value(record, norm) for record in records] for records in some]
-            points = over_seeds(zip(*seeds, strict=True))
-            traces += draw.line_with_band(x, *points, f"CEB, {NORMS[norm]}", offset)
-            for other, dash in (("deterministic", "dash"), ("adversarial-linf", "dot")):
-                if other in trained:
-                    level = mean(value(record, norm) for record in trained[other])
-                    label = f"{name_of(trained[other][0])}, {NORMS[norm]}"
-                    lines = draw.reference_line([min(x), max(x)], [level] * 2, label, dash=dash)
-                    for line in lines:
-                        line["line"]["color"] = draw.PALETTE[offset]
-                    traces += lines
-        panels.append(
-            draw.figure(traces, f"rho ({words})", "accuracy", y_format=PERCENT, y_range=(0.0, 1.0))
-        )
+    if not by_rho(trained, "ceb"):
+        return None
+    panels = [_panel(trained, *protocol) for protocol in _PROTOCOLS]
     return Figure(
         f"robustness-{name}",
         f"Robustness against rho: {title}",
@@ -124,9 +121,32 @@ def robust_against_rho(name: str, title: str, trained: Trained) -> Figure | None
     )
 
 
+def _panel(
+    trained: Trained, protocol: str, value: Callable[[Record, str], float]
+) -> dict[str, Any]:
+    some = by_rho(trained, "ceb")
+    x = [records[0]["method"]["rho"] for records in some]
+    traces: list[draw.Trace] = []
+    for index, norm in enumerate(("linf", "l2")):
+        seeds = [[value(record, norm) for record in records] for records in some]
+        points = over_seeds(zip(*seeds, strict=True))
+        traces += draw.line_with_band(x, *points, f"CEB, {NORMS[norm]}", index)
+        for other, dash in _LEVELS:
+            if other in trained:
+                level = mean(value(record, norm) for record in trained[other])
+                label = f"{name_of(trained[other][0])}, {NORMS[norm]}"
+                lines = draw.reference_line([min(x), max(x)], [level] * 2, label, dash=dash)
+                for line in lines:
+                    line["line"]["color"] = draw.PALETTE[index]
+                traces += lines
+    return draw.figure(traces, f"rho ({protocol})", "accuracy", y_format=PERCENT, y_range=(0, 1))
+
+
 def audit(name: str, title: str, trained: Trained) -> Figure | None:
     """Draw how often each check of the masking audit passed."""
-    rows, labels, checks = [], [], dict[str, None]()
+    rows: list[list[float | None]] = []
+    labels: list[str] = []
+    checks: dict[str, None] = {}
     for some in trained.values():
         for record in some:
             for one in record["robustness"]["audit"].values():
