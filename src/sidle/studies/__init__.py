@@ -21,6 +21,7 @@ NAMES = {
     "mutual-information": "sidle.studies.mutual_information",
     "connectivity": "sidle.studies.connectivity",
     "level-generation": "sidle.studies.level_generation",
+    "sublinear": "sidle.studies.sublinear",
 }
 
 
