@@ -213,7 +213,7 @@ def test_figures_take_every_record():
     some = [record(name, seed) for seed in range(3) for name in names]
     some += [record("deterministic", seed, kind="random-labels") for seed in range(3)]
     found = bottleneck_figures.figures(some)
-    assert len({figure.id for figure in found}) == len(found) == 14
+    assert len({figure.id for figure in found}) == len(found) == 15
     for figure in found:
         assert draw.problem(figure.plotly) is None, figure.id
     # Only what was computed is drawn: no rate without a network that draws.

@@ -53,6 +53,16 @@ def name_of(record: Record) -> str:
     return {"deterministic": "deterministic", "label-smoothing": "label smoothing"}[objective]
 
 
+COLOURS = ("deterministic", "vib", "ceb", "label-smoothing", "consistent", "adversarial")
+
+
+def colour_of(trained: Trained, name: str) -> int:
+    """Return the colour index of a method: colours tell objectives apart, markers their knobs."""
+    objective = trained[name][0]["method"]["objective"]
+    alike = [key for key, some in trained.items() if some[0]["method"]["objective"] == objective]
+    return COLOURS.index(objective) + len(COLOURS) * alike.index(name)
+
+
 def over_seeds(rows: Iterable[Iterable[float]]) -> tuple[list[float], list[float], list[float]]:
     """Return mean, low and high of each column; a row is a seed."""
     intervals = [t_interval(column) for column in zip(*rows, strict=True)]
@@ -72,10 +82,10 @@ def horizontal(
 ) -> list[draw.Trace]:
     """Return a point with its interval for each method in each of ``places``, one a row."""
     traces: list[draw.Trace] = []
-    for index, records in enumerate(trained.values()):
+    for key, records in trained.items():
         points = over_seeds([values(record) for record in records])
-        name = name_of(records[0])
-        traces += draw.interval_points(list(places), *points, name, index, horizontal=True)
+        name, colour = name_of(records[0]), colour_of(trained, key)
+        traces += draw.interval_points(list(places), *points, name, colour, horizontal=True)
     return traces
 
 
@@ -100,7 +110,7 @@ def heatmap(
 ) -> dict[str, Any]:
     """Return a table of numbers in [0, 1], shaded; None is an empty place."""
     text = [["" if v is None else f"{v:.{digits}f}" for v in row] for row in values]
-    plotly = draw.figure(
+    return draw.figure(
         [
             {
                 "type": "heatmap",
@@ -118,5 +128,3 @@ def heatmap(
         "",
         "",
     )
-    plotly["layout"]["height"] = 110 + 24 * len(y)
-    return plotly

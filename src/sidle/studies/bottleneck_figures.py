@@ -13,11 +13,13 @@ from sidle.evaluation.statistics import t_interval
 from sidle.report import figures as draw
 from sidle.studies import bottleneck_robustness_figures as robustness
 from sidle.studies.bottleneck_drawing import (
+    COLOURS,
     PERCENT,
     Trained,
     beside,
     by_method,
     by_rho,
+    colour_of,
     heatmap,
     mean,
     name_of,
@@ -32,13 +34,7 @@ _DATASETS = {
     "cifar10-paper": "CIFAR-10, Wide ResNet 28x10",
     "imagenet-paper": "ImageNet, ResNet-50",
 }
-_SCORES = {
-    "R": "rate R",
-    "Re": "residual information Re",
-    "entropy": "entropy",
-    "max-probability": "maximum probability",
-    "energy": "energy",
-}
+_SCORES = ("R", "Re", "entropy")  # the records also hold maximum probability and energy
 
 _SETS = {
     "uniform": "uniform noise",
@@ -61,6 +57,7 @@ def figures(records: Sequence[Record]) -> list[Figure]:
                 _rate_in_training,
                 _against_rho,
                 robustness.paper_protocol,
+                robustness.worst_case,
                 robustness.adaptive,
                 robustness.robust_against_rho,
                 robustness.audit,
@@ -82,13 +79,6 @@ def _draws(records: Sequence[Record]) -> bool:
     return records[0]["method"]["rho"] is not None
 
 
-def _points(
-    records: Sequence[Record], x: Sequence[Any], values: Callable[[Record], list[float]], index: int
-) -> list[draw.Trace]:
-    points = over_seeds([values(record) for record in records])
-    return draw.interval_points(x, *points, name_of(records[0]), index)
-
-
 def _log_classes(trained: Trained) -> float:
     return float(next(iter(trained.values()))[0]["log_classes"])
 
@@ -106,17 +96,19 @@ def _information_plane(name: str, title: str, trained: Trained) -> Figure | None
     for part in ("train", "test"):
         traces: list[draw.Trace] = []
         most = _log_classes(trained)
-        for index, records in enumerate(drawing.values()):
+        for key, records in drawing.items():
             rate = mean(record[part]["R"] for record in records)
             most = max(most, rate)
-            traces += _points(records, [rate], lambda record: [record[part]["I"]], index)  # noqa: B023
+            points = over_seeds([[record[part]["I"]] for record in records])
+            words, colour = name_of(records[0]), colour_of(trained, key)
+            traces += draw.interval_points([rate], *points, words, colour)
         limit = _log_classes(trained)
         ends = [0.0, limit, 1.05 * most]
         traces += draw.reference_line(ends, [0.0, limit, limit], "the most there can be")
         traces.append(_cross(limit, "minimum necessary information"))
-        words = {"train": "training images", "test": "test images"}[part]
+        images = {"train": "training images", "test": "test images"}[part]
         panels.append(
-            _from_0(draw.figure(traces, f"rate R, nats ({words})", "I(Y; Z), at least, nats"))
+            _from_0(draw.figure(traces, f"rate R, nats ({images})", "I(Y; Z), at least, nats"))
         )
     return Figure(
         f"information-plane-{name}",
@@ -140,20 +132,24 @@ def _cross(place: float, words: str) -> draw.Trace:
 
 
 def _rate_in_training(name: str, title: str, trained: Trained) -> Figure | None:
-    drawing = [some for some in trained.values() if _draws(some)]
+    drawing = {key: some for key, some in trained.items() if _draws(some)}
     if not drawing:
         return None
     panels = []
     for what, words in (("R", "rate R, nats"), ("Re", "residual information Re, nats")):
         traces: list[draw.Trace] = []
-        for index, records in enumerate(drawing):
+        for key, records in drawing.items():
             curve = records[0]["curve"]
             points = over_seeds([record["curve"][what] for record in records])
-            traces += draw.line_with_band(curve["share"], *points, name_of(records[0]), index)
+            traces += draw.line_with_band(
+                curve["share"], *points, name_of(records[0]), colour_of(trained, key)
+            )
         if what == "R":
             limit = _log_classes(trained)
             traces += draw.reference_line([0.0, 1.0], [limit] * 2, "log C")
-        positive = all(value > 0 for some in drawing for r in some for value in r["curve"][what])
+        positive = all(
+            value > 0 for some in drawing.values() for r in some for value in r["curve"][what]
+        )
         panels.append(draw.figure(traces, "training done", words, x_format=PERCENT, y_log=positive))
     return Figure(
         f"rate-in-training-{name}",
@@ -173,13 +169,13 @@ def _lines_over_rho(
 ) -> list[draw.Trace]:
     traces: list[draw.Trace] = []
     rhos: list[float] = []
-    for index, (objective, words) in enumerate(_KNOBS.items()):
+    for objective, words in _KNOBS.items():
         if some := by_rho(trained, objective):
             x = [records[0]["method"]["rho"] for records in some]
             rhos += x
             seeds = [[value(record) for record in records] for records in some]
             points = over_seeds(zip(*seeds, strict=True))
-            traces += draw.line_with_band(x, *points, words + suffix, index)
+            traces += draw.line_with_band(x, *points, words + suffix, COLOURS.index(objective))
     if rhos and "deterministic" in trained:
         level = mean(value(record) for record in trained["deterministic"])
         ends = [min(rhos), max(rhos)]
@@ -206,18 +202,13 @@ def _outliers(
     trained: Trained, measure: str
 ) -> tuple[list[str], list[str], list[list[float | None]]]:
     sets = list(next(iter(trained.values()))[0]["outliers"])
-    labels, rows = [], []
-    for some in trained.values():
-        scores = dict.fromkeys(score for one in some[0]["outliers"].values() for score in one)
-        for score in (one for one in _SCORES if one in scores):
-            labels.append(f"{name_of(some[0])}: {_SCORES[score]}")
-            rows.append(
-                [
-                    mean(found) if (found := _present(some, name, score, measure)) else None
-                    for name in sets
-                ]
-            )
-    return [_SETS.get(one, one) for one in sets], labels, rows
+    places = [(name, score) for name in sets for score in _SCORES]
+    rows = [
+        [mean(found) if (found := _present(some, *place, measure)) else None for place in places]
+        for some in trained.values()
+    ]
+    columns = [f"{_SETS.get(name, name)}: {score}" for name, score in places]
+    return columns, [name_of(some[0]) for some in trained.values()], rows
 
 
 def _present(some: Sequence[Record], name: str, score: str, measure: str) -> list[float]:
@@ -230,7 +221,7 @@ def _outlier_table(name: str, title: str, trained: Trained) -> Figure:
         f"outliers-{name}",
         f"Telling outliers: {title}",
         "AUROC of scores that tell test images from outliers, mean over seeds: 1 tells all, 0.5 "
-        "none.",
+        "none. R = rate, Re = residual information.",
         heatmap(*_outliers(trained, "auroc"), 3),
     )
 
@@ -247,7 +238,7 @@ def _accepted_outliers(name: str, title: str, trained: Trained) -> Figure:
 
 def _reliability(name: str, title: str, trained: Trained) -> Figure:
     traces = draw.reference_line([0.0, 1.0], [0.0, 1.0], "calibrated")
-    for index, some in enumerate(trained.values()):
+    for key, some in trained.items():
         bins = [record["calibration"]["bins"] for record in some]
         confidence: list[float] = []
         accuracy: list[float] = []
@@ -264,7 +255,7 @@ def _reliability(name: str, title: str, trained: Trained) -> Figure:
         if confidence:
             low_high: list[float | None] = [None] * len(accuracy)
             traces += draw.line_with_band(
-                confidence, accuracy, low_high, low_high, name_of(some[0]), index
+                confidence, accuracy, low_high, low_high, name_of(some[0]), colour_of(trained, key)
             )
     return Figure(
         f"reliability-{name}",
@@ -302,13 +293,15 @@ def _calibration(name: str, title: str, trained: Trained) -> Figure:
 
 def _corruption_severity(name: str, title: str, trained: Trained) -> Figure:
     traces: list[draw.Trace] = []
-    for index, some in enumerate(trained.values()):
+    for key, some in trained.items():
         rows = [
             [mean(column) for column in zip(*record["corruptions"].values(), strict=True)]
             for record in some
         ]
         severities = list(range(1, len(rows[0]) + 1))
-        traces += draw.line_with_band(severities, *over_seeds(rows), name_of(some[0]), index)
+        traces += draw.line_with_band(
+            severities, *over_seeds(rows), name_of(some[0]), colour_of(trained, key)
+        )
     figure = draw.figure(traces, "severity", "accuracy", y_format=PERCENT)
     figure["layout"]["xaxis"]["dtick"] = 1
     return Figure(
@@ -336,9 +329,11 @@ def _corruption_kinds(name: str, title: str, trained: Trained) -> Figure:
 
 def _memorisation(name: str, title: str, trained: Trained) -> Figure:
     traces: list[draw.Trace] = []
-    for index, some in enumerate(trained.values()):
+    for key, some in trained.items():
         points = over_seeds([record["curve"]["accuracy"] for record in some])
-        traces += draw.line_with_band(some[0]["curve"]["share"], *points, name_of(some[0]), index)
+        traces += draw.line_with_band(
+            some[0]["curve"]["share"], *points, name_of(some[0]), colour_of(trained, key)
+        )
     chance = math.exp(-_log_classes(trained))
     traces += draw.reference_line([0.0, 1.0], [chance] * 2, "chance")
     return Figure(

@@ -47,29 +47,47 @@ def paper_protocol(name: str, title: str, trained: Trained) -> Figure:
     )  # fmt: skip
 
 
-def adaptive(name: str, title: str, trained: Trained) -> Figure:
-    """Draw accuracy under every adaptive attack, and in their worst case."""
-    first = next(iter(trained.values()))[0]["robustness"]
-    attacks = list(first["attacks"])
-    norms = list(first["worst"])
-    places = [*attacks, *(f"worst of {NORMS[norm]}" for norm in norms), "worst of all"]
+def worst_case(name: str, title: str, trained: Trained) -> Figure:
+    """Draw accuracy in the worst case over the adaptive attacks of each norm, and of all."""
+    norms = list(next(iter(trained.values()))[0]["robustness"]["worst"])
+    places = ["not attacked", *(f"worst of {NORMS[norm]}" for norm in norms), "worst of all"]
 
     def values(record: Record) -> list[float]:
         found = record["robustness"]
-        each = [found["attacks"][one]["robust_accuracy"] for one in attacks]
-        return [*each, *(found["worst"][norm] for norm in norms), found["worst_overall"]]
+        worst = [found["worst"][norm] for norm in norms]
+        return [found["accuracy"], *worst, found["worst_overall"]]
 
-    figure = draw.figure(
-        horizontal(trained, places, values), "share of images", "", x_format=PERCENT,
-        x_range=(0.0, 1.0),
-    )  # fmt: skip
-    figure["layout"]["height"] = 120 + 14 * len(places) * len(trained)
+    return Figure(
+        f"worst-case-{name}",
+        f"Adaptive attacks, worst case: {title}",
+        "Accuracy in the worst case per image over all attacks of a norm, and over all of them. "
+        f"Gradients are means over draws of z. {_audit_sentence(trained)}",
+        draw.figure(
+            horizontal(trained, places, values),
+            "share of images",
+            "",
+            x_format=PERCENT,
+            x_range=(0.0, 1.0),
+        ),
+    )
+
+
+def adaptive(name: str, title: str, trained: Trained) -> Figure:
+    """Draw accuracy under every adaptive attack."""
+    attacks = list(next(iter(trained.values()))[0]["robustness"]["attacks"])
+    rows: list[list[float | None]] = [
+        [
+            mean(record["robustness"]["attacks"][attack]["robust_accuracy"] for record in some)
+            for some in trained.values()
+        ]
+        for attack in attacks
+    ]
     return Figure(
         f"adaptive-attacks-{name}",
-        f"Adaptive attacks: {title}",
-        "Accuracy under attacks whose gradients are means over draws of z, and in the worst case "
-        f"per image over the attacks of a norm. {_audit_sentence(trained)}",
-        figure,
+        f"Adaptive attacks, one by one: {title}",
+        "Accuracy under each attack of the suite, mean over seeds. The lower, the better the "
+        f"attack. {_audit_sentence(trained)}",
+        heatmap([name_of(some[0]) for some in trained.values()], attacks, rows, 2),
     )
 
 
@@ -144,27 +162,23 @@ def _panel(
 
 def audit(name: str, title: str, trained: Trained) -> Figure | None:
     """Draw how often each check of the masking audit passed."""
-    rows: list[list[float | None]] = []
-    labels: list[str] = []
-    checks: dict[str, None] = {}
-    for some in trained.values():
-        for record in some:
-            for one in record["robustness"]["audit"].values():
-                checks |= dict.fromkeys(one["checks"])
+    outcomes = {
+        key: [one["checks"] for r in some for one in r["robustness"]["audit"].values()]
+        for key, some in trained.items()
+    }
+    checks = dict.fromkeys(check for some in outcomes.values() for one in some for check in one)
     if not checks:
         return None
-    for some in trained.values():
-        norms = list(some[0]["robustness"]["audit"])
-        for norm in norms:
-            labels.append(f"{name_of(some[0])}: {NORMS.get(norm, norm)}")
-            outcomes = [record["robustness"]["audit"][norm]["checks"] for record in some]
-            rows.append([_share_passed([one.get(check) for one in outcomes]) for check in checks])
+    rows = [
+        [_share_passed([one.get(check) for one in some]) for check in checks]
+        for some in outcomes.values()
+    ]
     return Figure(
         f"audit-{name}",
         f"The audit for masked gradients: {title}",
-        "Share of seeds in which a check passed; empty where it does not apply. A check that fails "
-        "says that a robust accuracy of this network cannot be trusted.",
-        heatmap(list(checks), labels, rows, 1),
+        "Share of seeds and norms in which a check passed; empty where it does not apply. A check "
+        "that fails says that a robust accuracy of this network cannot be trusted.",
+        heatmap(list(checks), [name_of(some[0]) for some in trained.values()], rows, 2),
     )
 
 
