@@ -276,7 +276,7 @@ def evaluate(arguments: list[str]) -> int:
 def info(arguments: list[str]) -> int:
     """Run ``sidle xc info`` with ``arguments``; return the exit code."""
     options = console.parse(InfoOptions, "xc info", arguments, example="sidle xc info model")
-    from sidle.slide.classifier import DESCRIPTION
+    from sidle.slide.model_folder import DESCRIPTION
 
     path = options.model / DESCRIPTION
     content = storage.read_json(path)
@@ -301,7 +301,8 @@ def info(arguments: list[str]) -> int:
 
 
 def _load(folder: Path) -> tuple[ExtremeClassifier, list[str]]:
-    from sidle.slide.classifier import DESCRIPTION, ExtremeClassifier
+    from sidle.slide.classifier import ExtremeClassifier
+    from sidle.slide.model_folder import DESCRIPTION
 
     classifier = ExtremeClassifier.load(folder)
     return classifier, list(storage.read_json(folder / DESCRIPTION).get("names", []))

@@ -21,11 +21,11 @@ from sklearn.utils import Tags
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sidle import checkpoint, progress, provenance, seeding, storage, training
-from sidle.errors import ArgumentError, CheckpointError, NonFiniteError
+from sidle import progress, provenance, seeding, training
+from sidle.errors import ArgumentError, NonFiniteError
 from sidle.evaluation.ranking import ranking_metrics
 from sidle.runs import Run
-from sidle.slide import blending, memory, weighting
+from sidle.slide import blending, memory, model_folder, weighting
 from sidle.slide.evidence import FEATURES, Evidence
 from sidle.slide.network import (
     BagNetwork,
@@ -37,9 +37,6 @@ from sidle.slide.network import (
 
 _Array = np.ndarray[Any, Any]
 _NAME = "ExtremeClassifier"
-
-MODEL, DESCRIPTION = "model.safetensors", "model.json"
-FORMAT = 1
 
 _MOST_HELD_OUT = 6000  # rows
 _HELD_OUT_SHARE = 0.1
@@ -124,7 +121,6 @@ class ExtremeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self._check_settings()
         rows = self._read(X, reset=True)
         labels = self._read_labels(y, rows.shape[0])
-        threads = self._threads()
         scheme = self.weighting
         if scheme == "auto":
             scheme = "tfidf" if weighting.are_counts(rows) else "none"
@@ -133,11 +129,7 @@ class ExtremeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 f"{_NAME}: weighting 'tfidf' takes counts above 0, got {rows.data.min():g}. "
                 "Use weighting='none'."
             )
-        self.network_ = BagNetwork(
-            rows.shape[1], len(self.classes_), hidden=self.hidden, residual=self.residual,
-            dropout=self.dropout, learning_rate=self.learning_rate, candidates=self.candidates,
-            seed=self._seed("network"), threads=threads,
-        )  # fmt: skip
+        self.network_ = self._network()
         self.idf_ = weighting.inverse_frequency(rows) if scheme == "tfidf" else None
         rows = weighting.weigh(rows, self.idf_)
         order = seeding.numpy_generator(self._seed("held_out")).permutation(rows.shape[0])
@@ -208,32 +200,13 @@ class ExtremeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             **notes: what else the description shall say (JSON values).
         """
         check_is_fitted(self, "blend_")
-        rows, labels = self.evidence_.rows, self.evidence_.labels
-        checkpoint.save(
-            Path(folder) / MODEL,
-            {
-                "weights": dict(self.network_.state_dict()),
-                "idf": self.idf_,
-                "rows": [rows.indptr, rows.indices, rows.data],
-                "labels": [labels.indptr, labels.indices],
-                "classes": self.classes_.tolist(),
-                "blend": [list(self.blend_.weights), self.blend_.slope, self.blend_.intercept],
-                "multilabel": self.multilabel_,
-                "sparse": self.sparse_,
-                "settings": self.get_params(),
-            },
-        )
-        description = {
-            "format": FORMAT,
-            "settings": self.get_params(),
-            "n_features": self.n_features_in_,
-            "n_labels": len(self.classes_),
-            "n_rows": rows.shape[0],
-            "weighting": "none" if self.idf_ is None else "tfidf",
-            "validation": self.validation_,
-            "blend": dict(zip([*FEATURES, "network"], self.blend_.weights, strict=True)),
-        }
-        storage.write_json(Path(folder) / DESCRIPTION, description | notes)
+        stored = model_folder.Stored(
+            settings=self.get_params(), weights=dict(self.network_.state_dict()), idf=self.idf_,
+            rows=self.evidence_.rows, labels=self.evidence_.labels, classes=self.classes_,
+            blend=self.blend_, multilabel=self.multilabel_, sparse=self.sparse_,
+            validation=self.validation_,
+        )  # fmt: skip
+        model_folder.write(Path(folder), stored, notes)
 
     @classmethod
     def load(cls, folder: str | Path) -> ExtremeClassifier:
@@ -242,38 +215,16 @@ class ExtremeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Raises:
             StorageError, CheckpointError, DataError: it is not there, damaged, or something else.
         """
-        folder = Path(folder)
-        description = storage.read_json(folder / DESCRIPTION)
-        if not isinstance(description, dict) or description.get("format") != FORMAT:
-            raise CheckpointError(
-                f"{folder / DESCRIPTION}: expected the description of a model in format {FORMAT}. "
-                "Name a folder that `sidle xc train` or ExtremeClassifier.save wrote."
-            )
-        tree = checkpoint.load(folder / MODEL)
-        if "blend" not in tree:
-            raise CheckpointError(f"{folder / MODEL}: this is no model of {_NAME}.")
-        made = cls(**tree["settings"])
-        made.multilabel_, made.sparse_ = tree["multilabel"], tree["sparse"]
-        made.classes_ = np.array(tree["classes"])
-        made.idf_ = tree["idf"]
-        weights, slope, intercept = tree["blend"]
-        made.blend_ = blending.Blend(tuple(weights), slope, intercept)
-        made.validation_, made.history_ = dict(description["validation"]), []
-        n_features, n_labels = tree["weights"]["embedding.weight"].shape[0], len(made.classes_)
-        made.n_features_in_ = n_features
-        made.network_ = BagNetwork(
-            n_features, n_labels, hidden=made.hidden, residual=made.residual,
-            dropout=made.dropout, learning_rate=made.learning_rate, candidates=made.candidates,
-            seed=made._seed("network"), threads=made._threads(),
-        )  # fmt: skip
-        made.network_.load_state_dict(tree["weights"])
+        stored = model_folder.read(Path(folder))
+        made = cls(**stored.settings)
+        made.multilabel_, made.sparse_ = stored.multilabel, stored.sparse
+        made.classes_, made.n_features_in_ = stored.classes, stored.rows.shape[1]
+        made.idf_, made.blend_ = stored.idf, stored.blend
+        made.validation_, made.history_ = stored.validation, []
+        made.network_ = made._network()
+        made.network_.load_state_dict(stored.weights)
         made.network_.eval()
-        indptr, indices, values = tree["rows"]
-        rows = csr_array((values, indices, indptr), shape=(len(indptr) - 1, n_features))
-        indptr, indices = tree["labels"]
-        ones = np.ones(len(indices), np.float32)
-        labels = csr_array((ones, indices, indptr), shape=(len(indptr) - 1, n_labels))
-        made.evidence_ = made._index(rows, labels)
+        made.evidence_ = made._index(stored.rows, stored.labels)
         return made
 
     def __sklearn_tags__(self) -> Tags:
@@ -288,6 +239,14 @@ class ExtremeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _threads(self) -> int:
         return provenance.usable_cores() if self.threads is None else self.threads
+
+    def _network(self) -> BagNetwork:
+        """Return an untrained network; refused where it would not fit into memory."""
+        return BagNetwork(
+            self.n_features_in_, len(self.classes_), hidden=self.hidden, residual=self.residual,
+            dropout=self.dropout, learning_rate=self.learning_rate, candidates=self.candidates,
+            seed=self._seed("network"), threads=self._threads(),
+        )  # fmt: skip
 
     def _check_settings(self) -> None:
         for name, least in (

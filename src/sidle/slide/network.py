@@ -24,6 +24,8 @@ from sidle import seeding
 from sidle.slide.embedding import SparseEmbedding
 from sidle.slide.layers import WideSoftmax
 
+BETAS = (0.9, 0.999)  # of Adam
+
 _DENSE_OUTPUTS = 8192  # up to so many outputs all are scored at each step
 _POWER_ITERATIONS = 2  # of the decomposition; Halko, Martinsson & Tropp 2011, section 4.5
 _OVERSAMPLING = 10
@@ -43,6 +45,7 @@ class BagNetwork(nn.Module):
         dropout: share of hidden units dropped in training, in [0, 1).
         learning_rate: Adam's, at its highest.
         candidates: outputs scored at a step beside the labels, where not all are.
+        betas: Adam's, of embedding and outputs.
         seed: names initial weights, candidates and dropout.
         threads: how many share the work.
     """
@@ -59,17 +62,18 @@ class BagNetwork(nn.Module):
         candidates: int,
         seed: int,
         threads: int,
+        betas: tuple[float, float] = BETAS,
     ) -> None:
         super().__init__()
         self.dropout, self.learning_rate, self.seed = dropout, learning_rate, seed
         self.embedding = SparseEmbedding(
-            n_features, hidden, lr=learning_rate, bias=True, threads=threads,
+            n_features, hidden, lr=learning_rate, betas=betas, bias=True, threads=threads,
             seed=seeding.split(seed, "embedding"),
         )  # fmt: skip
         self.output = WideSoftmax(
-            hidden, n_labels, lr=learning_rate, objective="multilabel", threads=threads,
-            engine="dense" if n_labels <= _DENSE_OUTPUTS else "sampled", candidates=candidates,
-            seed=seeding.split(seed, "output"),
+            hidden, n_labels, lr=learning_rate, betas=betas, objective="multilabel",
+            threads=threads, engine="dense" if n_labels <= _DENSE_OUTPUTS else "sampled",
+            candidates=candidates, seed=seeding.split(seed, "output"),
         )  # fmt: skip
         self.block: nn.Sequential | None = None
         self.optimizer: torch.optim.Adam | None = None
