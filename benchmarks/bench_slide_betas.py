@@ -5,7 +5,7 @@
 The network of `sidle.slide.ExtremeClassifier` alone (hidden 256, dropout 0.3, batch 128 or, from
 50,000 rows on, 512; its schedule; 4,096 candidates above 8,192 labels), on nine tenths of the
 training rows; P@1 of the last tenth after the last step. Both betas get the same rates, seeds, rows
-and orders. Rows are added to results/slide_betas.json and results/slide_betas.md is written from all.
+and orders. Rows are added to results/slide_betas.json; results/slide_betas.md is made from all.
 """
 
 import argparse
