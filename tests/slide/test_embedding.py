@@ -73,7 +73,7 @@ def test_equals_embedding_bag():
 
 @pytest.mark.parametrize("name", ["adam", "adagrad", "sgd"])
 def test_updates_equal_dense_ones_where_all_rows_are_touched(name):
-    layer = SparseEmbedding(F, D, optimizer=name, lr=0.05, bias=True)
+    layer = SparseEmbedding(F, D, optimizer=name, lr=0.05, betas=(0.9, 0.999), bias=True)
     reference = torch.nn.Linear(F, D)
     reference.weight.data, reference.bias.data = (
         layer.weight.data.T.clone(),
@@ -185,7 +185,7 @@ def test_training_state_continues_the_same_way():
     assert second.steps == 6
     with pytest.raises(CheckpointError, match="steps"):
         second.load_training_state({})
-    with pytest.raises(CheckpointError, match=r"weight\.mean"):
+    with pytest.raises(CheckpointError, match=r"weight\.square' of shape"):
         second.load_training_state(SparseEmbedding(F + 1, D).training_state())
 
 

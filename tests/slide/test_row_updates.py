@@ -39,3 +39,26 @@ def test_rows_are_rounded_to_bfloat16_as_torch_does():
     found = np.empty((50, 64), np.uint16)
     kernels.gather(weight.numpy(), rows.numpy(), found, 0, 50)
     assert np.array_equal(found, weight[rows].bfloat16().view(torch.uint16).numpy())
+
+
+@pytest.mark.parametrize(("first", "share"), [(0.0, 1.0), (0.5, 0.5), (0.9, 0.1)])
+def test_a_row_touched_once_moves_by_one_minus_beta_of_what_dense_adam_moves_it(first, share):
+    # Dense Adam goes on moving the row by what is left of its first moment: after a gradient g it
+    # moves by beta^n of the first move in the n-th step thereafter, 1 / (1 - beta) of it in all.
+    # Lazy updates drop all but the first. Late steps, where bias corrections are 1; the second
+    # moment decays by 0.999 meanwhile, which makes the later moves larger, by 0.5 % at beta 0.9.
+    n_rows, late = 3, 20_000
+    lazy, dense = torch.zeros(n_rows, 4), torch.nn.Parameter(torch.zeros(n_rows, 4))
+    updates = RowUpdates(lazy, RowOptimizer("adam", (first, 0.999)))
+    optimizer = torch.optim.Adam([dense], lr=0.01, betas=(first, 0.999))
+    gradient = np.random.default_rng(0).normal(size=(1, 4)).astype(np.float32)
+    updates.update(lazy, np.array([1]), gradient, scale=1.0, step=late, lr=0.01)
+    dense.grad = torch.zeros(n_rows, 4)
+    optimizer.step()  # makes its state, whose clock is then set
+    optimizer.state[dense]["step"].fill_(late - 1)
+    dense.grad[1] = torch.from_numpy(gradient[0])
+    for _ in range(200):
+        optimizer.step()
+        dense.grad.zero_()
+    moved = lazy[1].numpy() / dense.detach()[1].numpy()
+    assert moved == pytest.approx(share, rel=6e-3)

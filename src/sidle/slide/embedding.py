@@ -21,7 +21,7 @@ from sidle.errors import ArgumentError, NonFiniteError, ShapeError
 from sidle.slide.fused import FusedLayer, row_sparse
 from sidle.slide.grouping import Grouper
 from sidle.slide.kernels import embedding as kernels
-from sidle.slide.row_updates import RowOptimizer, RowUpdates
+from sidle.slide.row_updates import BETAS, RowOptimizer, RowUpdates
 from sidle.slide.sparse_rows import SparseRows, checked, read_rows
 from sidle.slide.threads import spread
 
@@ -60,7 +60,7 @@ class SparseEmbedding(FusedLayer):
         *,
         optimizer: str | None = "adam",
         lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
+        betas: tuple[float, float] = BETAS,
         eps: float = 1e-8,
         bias: bool = False,
         seed: int = 0,

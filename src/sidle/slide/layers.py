@@ -34,7 +34,7 @@ from sidle.slide.kernels import per_sample as set_kernels
 from sidle.slide.per_sample import PerSamplePass, SetSampler
 from sidle.slide.pooled import PooledPass
 from sidle.slide.pools import PoolSampler
-from sidle.slide.row_updates import RowOptimizer, RowUpdates
+from sidle.slide.row_updates import BETAS, RowOptimizer, RowUpdates
 from sidle.slide.sparse_rows import read_labels
 from sidle.slide.tables import recall
 from sidle.slide.threads import spread
@@ -131,7 +131,7 @@ class WideSoftmax(FusedLayer):
         *,
         optimizer: str | None = "adam",
         lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
+        betas: tuple[float, float] = BETAS,
         eps: float = 1e-8,
         bias: bool = True,
         objective: str = "softmax",

@@ -23,8 +23,7 @@ from torch import Tensor, nn
 from sidle import seeding
 from sidle.slide.embedding import SparseEmbedding
 from sidle.slide.layers import WideSoftmax
-
-BETAS = (0.9, 0.999)  # of Adam
+from sidle.slide.row_updates import BETAS
 
 _DENSE_OUTPUTS = 8192  # up to so many outputs all are scored at each step
 _POWER_ITERATIONS = 2  # of the decomposition; Halko, Martinsson & Tropp 2011, section 4.5

@@ -26,6 +26,9 @@ from sidle.slide.kernels import rows as kernels
 from sidle.slide.threads import spread
 
 OPTIMIZERS = ("adam", "adagrad", "sgd")
+# Adam's defaults. A first moment would have to be dropped wherever a row is not touched, and costs
+# a third of the memory; without it P@1 is higher on rare labels (docs/slide-engine.md).
+BETAS = (0.0, 0.999)
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class RowOptimizer:
     """
 
     name: str = "adam"
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[float, float] = BETAS
     eps: float = 1e-8
 
     def __post_init__(self) -> None:
