@@ -226,7 +226,7 @@ def test_refuses_bad_rows(arguments, error, message):
     ("arguments", "message"),
     [
         ({"num_features": 0}, "at least 1"),
-        ({"optimizer": "adamw"}, "adam, adagrad, sgd or None"),
+        ({"optimizer": "adamw"}, "adagrad, rowwise_adagrad, sgd or None"),
         ({"lr": -1.0}, "lr must be"),
         ({"betas": (0.9, 1.0)}, "betas must be"),
         ({"eps": 0.0}, "eps must be"),

@@ -303,7 +303,7 @@ def test_threads_change_nothing(sampling, hashed_share):
 
 
 @pytest.mark.skipif(usable_cores() < 2, reason="needs two cores")
-@pytest.mark.parametrize("optimizer", ["adam", "adagrad", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adam", "adagrad", "rowwise_adagrad", "sgd"])
 def test_hogwild_learns_as_well(optimizer):
     """Races lose a few updates; what is learned is the same but for noise."""
     losses = []
@@ -502,6 +502,7 @@ def test_refuses_bad_hidden(given, error):
         ({"hashing": Hashing(rebuild="daily")}, "kind must be one of"),
         ({"hashing": Hashing(family="md5")}, "family must be one of"),
         ({"out_features": 10**12}, "of memory, but"),
+        ({"out_features": 10**12, "optimizer": "rowwise_adagrad"}, "bytes a row"),
     ],
 )
 def test_refuses_bad_arguments(arguments, message):

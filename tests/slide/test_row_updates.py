@@ -62,3 +62,39 @@ def test_a_row_touched_once_moves_by_one_minus_beta_of_what_dense_adam_moves_it(
         dense.grad.zero_()
     moved = lazy[1].numpy() / dense.detach()[1].numpy()
     assert moved == pytest.approx(share, rel=6e-3)
+
+
+def test_rowwise_adagrad_keeps_one_second_moment_a_row():
+    generator = np.random.default_rng(0)
+    weight = torch.zeros(4, 5)
+    expected, square = np.zeros((4, 5)), np.zeros(4)
+    updates = RowUpdates(weight, RowOptimizer("rowwise_adagrad", eps=1e-3))
+    for step in range(1, 6):
+        rows = generator.choice(4, 2, replace=False)
+        gradient = generator.normal(size=(2, 5)).astype(np.float32)
+        if step % 2:
+            updates.update(weight, rows, gradient, scale=0.5, step=step, lr=0.1)
+            used = 0.5 * gradient.astype(np.float64)
+        else:  # each row the sum of two entries: 1 and 3 times its gradient
+            starts, samples = np.array([0, 2, 4]), np.array([0, 0, 1, 1])
+            values = np.array([1, 3, 1, 3], np.float32)
+            updates.update_grouped(
+                weight, starts, samples, values, gradient, rows, step=step, lr=0.1
+            )
+            used = 4.0 * gradient.astype(np.float64)
+        square[rows] += (used**2).mean(axis=1)
+        expected[rows] -= 0.1 * used / (np.sqrt(square[rows]) + 1e-3)[:, None]
+    assert weight.numpy() == pytest.approx(expected, rel=1e-5, abs=1e-7)  # float32
+    assert updates.state("weight")["weight.square"].shape == (4, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "of_row"),
+    [("adam", 0.9, 1028), ("adam", 0.0, 516), ("adagrad", 0.0, 512), ("rowwise_adagrad", 0.0, 4),
+     ("sgd", 0.0, 0)],
+)  # fmt: skip
+def test_says_how_much_it_remembers(name, first, of_row):
+    rule = RowOptimizer(name, (first, 0.999))
+    updates = RowUpdates(torch.zeros(3, 128), rule)
+    assert rule.row_bytes(128) == of_row
+    assert sum(t.numpy().nbytes for t in updates.state("weight").values()) == 3 * of_row

@@ -40,7 +40,7 @@ class SparseEmbedding(FusedLayer):
     Args:
         num_features: F, at least 1.
         dim: D, at least 1.
-        optimizer: "adam", "adagrad", "sgd" or None.
+        optimizer: "adam", "adagrad", "rowwise_adagrad" (one second moment a row), "sgd" or None.
         lr: learning rate; the attribute ``lr`` may be set between steps.
         betas: Adam's.
         eps: Adam's and Adagrad's.

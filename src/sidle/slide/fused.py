@@ -7,7 +7,6 @@ gradients, so that other optimisers pass them by; ``state_dict()`` holds the par
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -48,11 +47,11 @@ class FusedLayer(nn.Module):
         check_rate(lr, name)
         if not all(isinstance(size, int) and size >= 1 for size in shape):
             raise ArgumentError(f"{name}: sizes must be integers of at least 1, got {shape}.")
-        matrices = 1 + (optimizer.n_moments if optimizer is not None else 0)
+        of_row = 4 * shape[1] + (optimizer.row_bytes(shape[1]) if optimizer is not None else 0)
         memory.require(
-            matrices * 4 * math.prod(shape), name,
-            f"{matrices} matrices of {shape[0]:,} x {shape[1]:,} (weight and what the optimizer "
-            "remembers)",
+            shape[0] * of_row, name,
+            f"weights of {shape[0]:,} x {shape[1]:,} and what the optimizer remembers "
+            f"({of_row:,} bytes a row)",
         )  # fmt: skip
         self.name, self.optimizer, self.lr = name, optimizer, lr
         self.threads = check_threads(threads, name)

@@ -92,9 +92,9 @@ class WideSoftmax(FusedLayer):
     Args:
         in_features: D.
         out_features: L, at least 2.
-        optimizer: "adam", "adagrad", "sgd": ``backward()`` updates the rows of the pool once, with
-            the gradient scaled by what comes in; None: gradients are sparse tensors for the
-            optimizer of your choice.
+        optimizer: "adam", "adagrad", "rowwise_adagrad" (one second moment a row: half the memory),
+            "sgd": ``backward()`` updates the rows of the pool once, with the gradient scaled by
+            what comes in; None: gradients are sparse tensors for the optimizer of your choice.
         lr: learning rate; the attribute ``lr`` may be set between steps.
         betas: Adam's.
         eps: Adam's and Adagrad's.

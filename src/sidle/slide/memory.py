@@ -43,7 +43,8 @@ def require(needed: int, where: str, what: str) -> None:
     if needed > there:
         raise ArgumentError(
             f"{where}: {what} need {_shown(needed)} of memory, but {_shown(there)} are available. "
-            "Use fewer rows or columns, or an optimizer with less state (sgd), or a larger machine."
+            "Use fewer rows or columns, or an optimizer with less state (rowwise_adagrad, sgd), or "
+            "a larger machine."
         )
 
 

@@ -6,7 +6,8 @@ dense Adam would have moved the row meanwhile is dropped (see `kernels.rows`). I
 touched in every step, the result is dense Adam's.
 Letters: R = rows of the matrix, D = columns, M = touched rows.
 References: Adam: Kingma & Ba 2015, arXiv:1412.6980, algorithm 1; Adagrad: Duchi, Hazan & Singer
-2011, JMLR 12, figure 1 (diagonal).
+2011, JMLR 12, figure 1 (diagonal); row-wise, one second moment a row, the mean of the squares of
+its gradient: Naumov et al. 2019, arXiv:1906.00091 (DLRM).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from sidle.slide.kernels import embedding as grouped
 from sidle.slide.kernels import rows as kernels
 from sidle.slide.threads import spread
 
-OPTIMIZERS = ("adam", "adagrad", "sgd")
+OPTIMIZERS = ("adam", "adagrad", "rowwise_adagrad", "sgd")
 # Adam's defaults. A first moment would have to be dropped wherever a row is not touched, and costs
 # a third of the memory; without it P@1 is higher on rare labels (docs/slide-engine.md).
 BETAS = (0.0, 0.999)
@@ -58,16 +59,20 @@ class RowOptimizer:
         if not self.eps > 0:
             raise ArgumentError(f"eps must be above 0, got {self.eps}.")
 
-    @property
-    def n_moments(self) -> int:
-        """How many matrices of the weight's size it remembers."""
-        return len(self.moments)
+    def row_bytes(self, columns: int) -> int:
+        """Return the bytes that it remembers of a row."""
+        last = 4 if self.name == "adam" else 0
+        return 4 * len(self.moments) * self.moment_columns(columns) + last
+
+    def moment_columns(self, columns: int) -> int:
+        """Return how many numbers a row of a moment has."""
+        return 1 if self.name == "rowwise_adagrad" else columns
 
     @property
     def moments(self) -> tuple[str, ...]:
         """Names of the matrices it remembers; Adam with a first beta of 0 has no mean."""
         adam = ("mean", "square") if self.betas[0] > 0 else ("square",)
-        return {"adam": adam, "adagrad": ("square",), "sgd": ()}[self.name]
+        return adam if self.name == "adam" else () if self.name == "sgd" else ("square",)
 
 
 class RowUpdates:
@@ -82,7 +87,8 @@ class RowUpdates:
         self.optimizer = optimizer
         self._names = optimizer.moments
         # Zeros that calloc promises cost no memory until a row is touched.
-        self.moments = [np.zeros(tuple(weight.shape), np.float32) for _ in self._names]
+        shape = len(weight), optimizer.moment_columns(weight.shape[1])
+        self.moments = [np.zeros(shape, np.float32) for _ in self._names]
         self.last = np.zeros(len(weight) if optimizer.name == "adam" else 0, np.int32)
 
     def update(
@@ -121,9 +127,10 @@ class RowUpdates:
                 scale, step, lr, *self.optimizer.betas, self.optimizer.eps,
                 items=n, threads=threads,
             )  # fmt: skip
-        elif name == "adagrad":
+        elif name.endswith("adagrad"):
+            kernel = kernels.adagrad if name == "adagrad" else kernels.rowwise_adagrad
             spread(
-                kernels.adagrad, w, *self.moments, rows_M, gradient_MD,
+                kernel, w, *self.moments, rows_M, gradient_MD,
                 scale, lr, self.optimizer.eps,
                 items=n, threads=threads,
             )  # fmt: skip
@@ -164,8 +171,9 @@ class RowUpdates:
             spread(grouped.adam_without_mean, *given, self.last, *constants, **work)
         elif rule.name == "adam":
             spread(grouped.adam, *given, self.last, step, lr, *rule.betas, rule.eps, **work)
-        elif rule.name == "adagrad":
-            spread(grouped.adagrad, *given, lr, rule.eps, **work)
+        elif rule.name.endswith("adagrad"):
+            kernel = grouped.adagrad if rule.name == "adagrad" else grouped.rowwise_adagrad
+            spread(kernel, *given, lr, rule.eps, **work)
         else:
             spread(grouped.sgd, *given, lr, **work)
 

@@ -22,6 +22,7 @@ from sidle.slide.kernels.rows import (
     adam_factors,
     adam_row,
     adam_row_without_mean,
+    rowwise_adagrad_row,
     sgd_row,
 )
 
@@ -155,6 +156,18 @@ def adagrad(
         _sum_entries(starts_U, samples_E, values_E, g_ND, u, sum_D)
         f = features_U[u]
         adagrad_row(w[f], v[f], sum_D, np.float32(1.0), np.float32(lr), np.float32(eps))
+
+
+@numba.njit(cache=True, nogil=True)
+def rowwise_adagrad(
+    starts_U, samples_E, values_E, g_ND, features_U, w, v_R1, lr, eps, start, stop
+):  # fmt: skip
+    """As `adagrad`, with one second moment a row."""
+    sum_D = np.empty(w.shape[1], np.float32)
+    for u in range(start, stop):
+        _sum_entries(starts_U, samples_E, values_E, g_ND, u, sum_D)
+        f = features_U[u]
+        rowwise_adagrad_row(w[f], v_R1[f], sum_D, np.float32(1.0), np.float32(lr), np.float32(eps))
 
 
 @numba.njit(cache=True, nogil=True)

@@ -62,6 +62,19 @@ def adagrad_row(w_D, v_D, g_D, scale, lr, eps):
 
 
 @numba.njit(fastmath=NUMBER)
+def rowwise_adagrad_row(w_D, v_1, g_D, scale, lr, eps):
+    """One row, whose second moment is one number: the mean of the squares of its gradient."""
+    total = np.float32(0.0)
+    for d in range(w_D.shape[0]):
+        g = as_float(g_D[d]) * scale
+        total += g * g
+    v_1[0] += total / np.float32(w_D.shape[0])
+    rate = lr / (np.float32(math.sqrt(v_1[0])) + eps) * scale
+    for d in range(w_D.shape[0]):
+        w_D[d] -= rate * as_float(g_D[d])
+
+
+@numba.njit(fastmath=NUMBER)
 def sgd_row(w_D, g_D, scale, lr):
     """One row."""
     for d in range(w_D.shape[0]):
@@ -121,6 +134,18 @@ def adagrad(w, v, rows_M, g_MD, scale, lr, eps, start, stop):
             prefetch_row(v, rows_M[i + _AHEAD])
         r = rows_M[i]
         adagrad_row(w[r], v[r], g_MD[i], np.float32(scale), np.float32(lr), np.float32(eps))
+
+
+@numba.njit(cache=True, nogil=True)
+def rowwise_adagrad(w, v_R1, rows_M, g_MD, scale, lr, eps, start, stop):
+    """As `adagrad`, with one second moment a row."""
+    for i in range(start, stop):
+        if i + _AHEAD < stop:
+            prefetch_row(w, rows_M[i + _AHEAD])
+        r = rows_M[i]
+        rowwise_adagrad_row(
+            w[r], v_R1[r], g_MD[i], np.float32(scale), np.float32(lr), np.float32(eps)
+        )
 
 
 @numba.njit(cache=True, nogil=True)
