@@ -28,6 +28,7 @@ from sidle.slide.kernels.arithmetic import (
     random_below,
     random_bits,
 )
+from sidle.slide.kernels.softmax import TINY
 
 _AHEAD = 6
 
@@ -154,9 +155,10 @@ def softmax(
         total = np.float64(_exponentials(g_C, top))
         loss_N[n] = math.nan if bad else top + math.log(total) - target
         factor = np.float32(scale / total)
+        least = TINY / factor
         grad_D[:] = 0
         for k in range(g_C.shape[0]):
-            g = g_C[k] * factor
+            g = (g_C[k] if g_C[k] >= least else np.float32(0.0)) * factor
             if k < n_labels:
                 g -= np.float32(share * scale)
             g_C[k] = g

@@ -58,10 +58,17 @@ def _exponentials(row_M, top):
     return total
 
 
+# Gradients of the softmax below it are written as 0: sums with others lose them anyway. As denormal
+# numbers they would make the matrix products that follow a hundred times as slow.
+TINY = np.float32(1e-30)
+
+
 @numba.njit(fastmath=NUMBER)
 def _write_scaled(row_M, factor, g_M):
+    zero, least = np.float32(0.0), TINY / factor
     for c in range(row_M.shape[0]):
-        store(g_M, c, row_M[c] * factor)
+        e = row_M[c] if row_M[c] >= least else zero  # before the product, which is slow too
+        store(g_M, c, e * factor)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -97,7 +104,8 @@ def _logistic(s_M, bias_M, weight_M, scale, row_M, g_M):
         positive = x if x > zero else zero
         loss += weight_M[c] * (positive + logarithm_of_one_plus(e))
         sigmoid = (one if x >= zero else e) / (one + e)
-        row_M[c] = weight_M[c] * sigmoid * scale
+        g = weight_M[c] * sigmoid * scale
+        row_M[c] = g if g >= TINY else zero
         store(g_M, c, row_M[c])
     return loss
 
