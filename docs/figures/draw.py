@@ -45,7 +45,8 @@ def instabilities() -> dict[str, Any]:
     left = drawn["instability-resnet-cifar10"]
     right = drawn["instability-by-sparsity-resnet-cifar10"]
     *tickets, _ = right["data"]  # the limit has its place in the legend from the left
-    limit = left["data"][0] | {"x": [0.04, 1], "showlegend": False}
+    kept = [x for line in tickets for x in line["x"]]
+    limit = left["data"][0] | {"x": [min(kept), 1], "showlegend": False}
     right["data"] = [*recoloured(tickets, 3), limit]
     return side_by_side(left, right)
 

@@ -73,7 +73,7 @@ def test_it_is_found_by_name_and_has_enough_seeds():
         {"fraction": 1.0},
         {"rounds": 0},
         {"controls": ("foo",)},
-        {"control_rounds": (4,)},
+        {"control_rounds": (5,)},
         {"train_images": 1},
     ],
 )
