@@ -14,6 +14,7 @@ from sidle.lmc import Mask
 from sidle.studies import connectivity as study
 from sidle.studies import connectivity_cells as cells
 from sidle.studies import connectivity_claims as claims
+from sidle.studies import connectivity_effects as effects
 from sidle.studies import connectivity_tasks as tasks
 from sidle.studies import execution, find
 from sidle.studies.study import Cell, Record, judge
@@ -257,23 +258,23 @@ RECORDS = [
 @pytest.mark.parametrize(
     ("effect", "expected"),
     [
-        (claims.unstable_at_start, 0.29),
-        (claims.stable_early, 0.005),
-        (claims.falls_with_k, 1.0),
-        (claims.loss_agrees, 1.0),
-        (claims.lowered_by_re_estimation, 0.15),
+        (effects.unstable_at_start, 0.29),
+        (effects.stable_early, 0.005),
+        (effects.falls_with_k, 1.0),
+        (effects.loss_agrees, 1.0),
+        (effects.lowered_by_re_estimation, 0.15),
         # The full network's error is 0.21, the mean over both cells.
-        (claims.sparsest_gap, 0.03),
-        (claims.unstable_gap, np.mean([0.04, 0.09, 0.03])),
-        (claims.matching_stable, 0.01),
-        (lambda r: claims.tickets_stable(r, group="hard"), 0.0),
-        (lambda r: claims.tickets_stable(r, group="hard", sparsest=True), -0.01),
-        (lambda r: claims.control_minus_ticket(r, "random", "error"), 0.16),
-        (lambda r: claims.control_minus_ticket(r, "random", "instability"), 0.10),
-        (lambda r: claims.later_rewinding(r, "error"), 0.05),
-        (lambda r: claims.later_rewinding(r, "instability"), 0.13),
-        (lambda r: claims.link(r, "share"), 1.0),
-        (lambda r: claims.link(r, "round"), 1.0),
+        (effects.sparsest_gap, 0.03),
+        (effects.unstable_gap, np.mean([0.04, 0.09, 0.03])),
+        (effects.matching_stable, 0.01),
+        (lambda r: effects.tickets_stable(r, group="hard"), 0.0),
+        (lambda r: effects.tickets_stable(r, group="hard", sparsest=True), -0.01),
+        (lambda r: effects.control_minus_ticket(r, "random", "error"), 0.16),
+        (lambda r: effects.control_minus_ticket(r, "random", "instability"), 0.10),
+        (lambda r: effects.later_rewinding(r, "error"), 0.05),
+        (lambda r: effects.later_rewinding(r, "instability"), 0.13),
+        (lambda r: effects.link(r, "share"), 1.0),
+        (lambda r: effects.link(r, "round"), 1.0),
     ],
 )
 def test_claims_measure_what_they_say(effect, expected):

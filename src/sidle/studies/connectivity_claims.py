@@ -1,317 +1,18 @@
-"""What the study `connectivity` claims, and how each claim is measured on its records.
+"""What the study `connectivity` claims, with the margins; `connectivity_effects` measures.
 
-Every effect is a function from records to {seed: value}; it is about the first task of its group
-("easy": stable from the start in the paper; "hard": not). Errors and barriers are shares in [0, 1].
-Where a claim says that something is unstable, the barrier free of the upward bias of a maximum
-counts; where it says that something is stable, the paper's own, which is biased upward. So noise
-favours no claim.
+The margins were fixed before any run: the paper's limits of stability and of matching, 0 where
+seeds are paired and the paper claims a direction, and half of a perfect rank correlation where it
+claims an order.
 
-The *gap* of a subnetwork is its error minus that of the full network, both means over copies, on
-all test images. It *matches* if the gap is at most 0.2 points [LMC, section 4].
-
-Letters: k = a step at which copies are made, or to which tickets are rewound.
 References: [LMC] Frankle, Dziugaite, Roy, Carbin 2020, arXiv:1912.05671.
 """
 
 from __future__ import annotations
 
-import functools
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
-from sidle.studies.study import Claim, Record, select
-
-Effect = Mapping[int, float]
-
-STABLE = 0.02  # instability below [LMC, section 3]
-MATCHING = 0.002  # gap at most [LMC, section 4]
-EARLY = 0.1  # share of training that counts as long before convergence
-
-
-@dataclass(frozen=True)
-class Ticket:
-    """A subnetwork, or the dense network at the head of a sequence of them.
-
-    Attributes:
-        name: "dense", "ticket", or which control.
-        rewind: "weights" or "learning_rate".
-        share: k, as a share of training.
-        round: rounds of pruning.
-        density: share of the weights kept.
-        error: mean error of the copies.
-        gap: error minus that of the full network.
-        instability: the paper's; NaN where it was not measured.
-        split: without the bias of a maximum.
-        loss_instability: of the loss, in nats.
-    """
-
-    name: str
-    rewind: str
-    share: float
-    round: int
-    density: float
-    error: float
-    gap: float
-    instability: float
-    split: float
-    loss_instability: float
-
-
-def first_task(records: Sequence[Record], group: str) -> list[Record]:
-    """Return the records of the first task of a group."""
-    found = select(records, group=group)
-    return select(found, name=found[0]["name"]) if found else []
-
-
-def curves(records: Sequence[Record], group: str = "hard") -> dict[int, list[dict[str, Any]]]:
-    """Return the dense network's entries in order of k, by seed."""
-    dense = select(first_task(records, group), kind="dense")
-    return {record.cell.seed: record["curve"] for record in dense}
-
-
-def tickets(records: Sequence[Record], group: str = "hard") -> dict[int, list[Ticket]]:
-    """Return the networks of all ticket cells, by seed.
-
-    The full network's error is the mean over the cells of a seed. A dense network carries the
-    instability of the dense cell at the same k, if that was measured.
-    """
-    task = first_task(records, group)
-    dense = curves(records, group)
-    found: dict[int, list[Ticket]] = {}
-    for seed in dict.fromkeys(r.cell.seed for r in select(task, kind="tickets")):
-        cells = [r for r in select(task, kind="tickets") if r.cell.seed == seed]
-        whole = [r for r in cells if r["rewind"] == "weights"]
-        full = _mean(row["error"] for r in whole for row in r["rows"] if row["name"] == "dense")
-        at = {entry["k"]: entry for entry in dense.get(seed, [])}
-        found[seed] = [
-            _ticket(record, row if row["name"] != "dense" else at.get(_step(record), {}) | row)
-            for record in cells
-            for row in record["rows"]
-        ]
-        found[seed] = [_with_gap(one, full) for one in found[seed]]
-    return found
-
-
-def _step(record: Record) -> int:
-    """Return the step that the tickets of a cell are rewound to."""
-    steps: int = round(record["share"] * record["task"]["steps"])
-    return steps
-
-
-def _ticket(record: Record, row: Mapping[str, Any]) -> Ticket:
-    measured = [row.get(name, math.nan) for name in ("instability", "split", "loss_instability")]
-    return Ticket(
-        row["name"], record["rewind"], record["share"], row["round"], row["density"],
-        row["error"], math.nan, *measured,
-    )  # fmt: skip
-
-
-def _with_gap(ticket: Ticket, full: float) -> Ticket:
-    values = vars(ticket) | {"gap": ticket.error - full}
-    return Ticket(**values)
-
-
-def _mean(values: Iterable[float]) -> float:
-    """Return the mean; an empty sequence raises ArithmeticError, which judges call undecided."""
-    found = list(values)
-    return math.fsum(found) / len(found)
-
-
-def winning(found: Sequence[Ticket]) -> list[Ticket]:
-    """Return the tickets rewound with their weights, no controls."""
-    return [one for one in found if one.name == "ticket" and one.rewind == "weights"]
-
-
-def last_share(found: Sequence[Ticket]) -> float:
-    """Return the latest k that tickets were rewound to."""
-    return max(one.share for one in winning(found))
-
-
-def spearman(a: Sequence[float], b: Sequence[float]) -> float:
-    """Return the rank correlation; 0 where one of the two is constant, and so says nothing."""
-    from scipy.stats import spearmanr
-
-    if len(set(a)) < 2 or len(set(b)) < 2:
-        return 0.0
-    return float(spearmanr(a, b).statistic)
-
-
-def unstable_at_start(records: Sequence[Record]) -> Effect:
-    """Instability at k = 0, free of a maximum's bias, by seed."""
-    return {seed: curve[0]["split"] for seed, curve in curves(records).items() if _from_0(curve)}
-
-
-def _from_0(curve: Sequence[Mapping[str, Any]]) -> bool:
-    return bool(curve) and curve[0]["k"] == 0
-
-
-def stable_early(records: Sequence[Record]) -> Effect:
-    """2 % minus instability at the first k from `EARLY` on, by seed."""
-    found = {}
-    for seed, curve in curves(records).items():
-        later = [entry for entry in curve if entry["share"] >= EARLY]
-        if later:
-            found[seed] = STABLE - later[0]["instability"]
-    return found
-
-
-def stable_at_start(records: Sequence[Record]) -> Effect:
-    """2 % minus instability of the easy network at k = 0, by seed."""
-    return {
-        seed: STABLE - curve[0]["instability"]
-        for seed, curve in curves(records, "easy").items()
-        if _from_0(curve)
-    }
-
-
-def falls_with_k(records: Sequence[Record]) -> Effect:
-    """Spearman's rank correlation of k and instability, with the sign turned, by seed."""
-    return {
-        seed: -spearman(*(_column(curve, name) for name in ("k", "instability")))
-        for seed, curve in curves(records).items()
-        if len(curve) > 1
-    }
-
-
-def loss_agrees(records: Sequence[Record]) -> Effect:
-    """Spearman's rank correlation of error and loss barrier over k, by seed."""
-    return {
-        seed: spearman(*(_column(curve, name) for name in ("instability", "loss_instability")))
-        for seed, curve in curves(records).items()
-        if len(curve) > 1
-    }
-
-
-def _column(curve: Sequence[Mapping[str, Any]], name: str) -> list[float]:
-    return [float(entry[name]) for entry in curve]
-
-
-def lowered_by_re_estimation(records: Sequence[Record]) -> Effect:
-    """Instability at k = 0 minus that with BatchNorm statistics estimated anew, by seed."""
-    return {
-        seed: curve[0]["instability"] - curve[0]["re_estimated"]
-        for seed, curve in curves(records).items()
-        if _from_0(curve) and curve[0]["re_estimated"] is not None
-    }
-
-
-def _by_seed(
-    records: Sequence[Record], group: str, value: Callable[[list[Ticket]], float | None]
-) -> Effect:
-    """Return ``value`` of each seed's networks, where it has one."""
-    found = {seed: value(some) for seed, some in tickets(records, group).items() if winning(some)}
-    return {seed: one for seed, one in found.items() if one is not None}
-
-
-def tickets_stable(records: Sequence[Record], *, group: str, sparsest: bool = False) -> Effect:
-    """2 % minus the mean instability of the tickets at the last k, by seed.
-
-    Args:
-        records: of the study.
-        group: "easy" or "hard".
-        sparsest: of the last round alone.
-    """
-
-    def value(some: list[Ticket]) -> float:
-        chosen = [one for one in winning(some) if one.share == last_share(some)]
-        last = max(one.round for one in chosen)
-        return STABLE - _mean(o.instability for o in chosen if o.round == last or not sparsest)
-
-    return _by_seed(records, group, value)
-
-
-def sparsest_gap(records: Sequence[Record]) -> Effect:
-    """Gap of the sparsest tickets at the last k, by seed."""
-
-    def value(some: list[Ticket]) -> float:
-        chosen = [one for one in winning(some) if one.share == last_share(some)]
-        return max(chosen, key=lambda one: one.round).gap
-
-    return _by_seed(records, "hard", value)
-
-
-def control_minus_ticket(
-    records: Sequence[Record], control: str, what: str, *, group: str = "hard"
-) -> Effect:
-    """Mean over rounds of a control's error or instability minus the ticket's, by seed.
-
-    Args:
-        records: of the study.
-        control: its name.
-        what: "error", or "instability".
-        group: "easy" or "hard".
-    """
-
-    def value(some: list[Ticket]) -> float | None:
-        own = {(one.share, one.round): one for one in winning(some)}
-        pairs = [(one, own[one.share, one.round]) for one in some if one.name == control]
-        return _mean(getattr(a, what) - getattr(b, what) for a, b in pairs) if pairs else None
-
-    return _by_seed(records, group, value)
-
-
-def unstable_gap(records: Sequence[Record]) -> Effect:
-    """Mean gap of the unstable tickets, by seed; a seed without any does not count."""
-
-    def value(some: list[Ticket]) -> float | None:
-        unstable = [one.gap for one in winning(some) if one.split >= STABLE]
-        return _mean(unstable) if unstable else None
-
-    return _by_seed(records, "hard", value)
-
-
-def matching_stable(records: Sequence[Record]) -> Effect:
-    """2 % minus the mean instability of the tickets that match, by seed; none do not count."""
-
-    def value(some: list[Ticket]) -> float | None:
-        matching = [one.instability for one in winning(some) if one.gap <= MATCHING]
-        return STABLE - _mean(matching) if matching else None
-
-    return _by_seed(records, "hard", value)
-
-
-def later_rewinding(records: Sequence[Record], what: str) -> Effect:
-    """Mean over rounds of error or instability at k = 0 minus that at the last k, by seed."""
-
-    def value(some: list[Ticket]) -> float | None:
-        last = last_share(some)
-        by_place = {(one.share, one.round): one for one in winning(some)}
-        numbers = sorted({number for share, number in by_place if share == 0.0})
-        if last == 0.0 or not numbers:
-            return None
-        return _mean(
-            getattr(by_place[0.0, n], what) - getattr(by_place[last, n], what) for n in numbers
-        )
-
-    return _by_seed(records, "hard", value)
-
-
-def link(records: Sequence[Record], fixed: str) -> Effect:
-    """Spearman's rank correlation of instability and gap with one thing held fixed, by seed.
-
-    Args:
-        records: of the study.
-        fixed: "share": over sparsity, mean over k; or "round": over k, mean over rounds. The dense
-            network is no subnetwork: it can have no gap, however unstable it is.
-    """
-
-    def value(some: list[Ticket]) -> float | None:
-        chosen = winning(some)
-        groups = [
-            [one for one in chosen if getattr(one, fixed) == place]
-            for place in dict.fromkeys(getattr(one, fixed) for one in chosen)
-        ]
-        correlations = [
-            spearman([one.instability for one in group], [one.gap for one in group])
-            for group in groups
-            if len(group) > 1
-        ]
-        return _mean(correlations) if correlations else None
-
-    return _by_seed(records, "hard", value)
-
+from sidle.studies import connectivity_effects as effects
+from sidle.studies.study import Claim
 
 CLAIMS = (
     Claim(
@@ -320,8 +21,8 @@ CLAIMS = (
         source="[LMC] section 3 and figure 2",
         effect="instability at k = 0, free of the bias of a maximum",
         unit="share",
-        margin=STABLE,
-        differences=unstable_at_start,
+        margin=effects.STABLE,
+        differences=effects.unstable_at_start,
     ),
     Claim(
         id="hard-stable-early",
@@ -330,7 +31,7 @@ CLAIMS = (
         effect="2 % minus instability at a tenth of training",
         unit="share",
         margin=0.0,
-        differences=stable_early,
+        differences=effects.stable_early,
     ),
     Claim(
         id="instability-falls",
@@ -339,7 +40,7 @@ CLAIMS = (
         effect="rank correlation of k and instability, with the sign turned",
         unit="Spearman's rho",
         margin=0.5,
-        differences=falls_with_k,
+        differences=effects.falls_with_k,
     ),
     Claim(
         id="lenet-stable-from-start",
@@ -348,7 +49,7 @@ CLAIMS = (
         effect="2 % minus instability at k = 0",
         unit="share",
         margin=0.0,
-        differences=stable_at_start,
+        differences=effects.stable_at_start,
     ),
     Claim(
         id="loss-agrees-with-error",
@@ -357,7 +58,7 @@ CLAIMS = (
         effect="rank correlation of error and loss barrier over k",
         unit="Spearman's rho",
         margin=0.5,
-        differences=loss_agrees,
+        differences=effects.loss_agrees,
     ),
     Claim(
         id="statistics-raise-barriers",
@@ -367,7 +68,7 @@ CLAIMS = (
         effect="instability at k = 0 minus that with statistics estimated anew",
         unit="share",
         margin=0.0,
-        differences=lowered_by_re_estimation,
+        differences=effects.lowered_by_re_estimation,
     ),
     Claim(
         id="lenet-tickets-stable",
@@ -376,7 +77,7 @@ CLAIMS = (
         effect="2 % minus the mean instability of tickets rewound to k = 0",
         unit="share",
         margin=0.0,
-        differences=functools.partial(tickets_stable, group="easy"),
+        differences=partial(effects.tickets_stable, group="easy"),
     ),
     Claim(
         id="lenet-tickets-beat-random",
@@ -385,8 +86,8 @@ CLAIMS = (
         effect="error of random pruning minus of tickets, k = 0",
         unit="share",
         margin=0.0,
-        differences=functools.partial(
-            control_minus_ticket, control="random", what="error", group="easy"
+        differences=partial(
+            effects.control_minus_ticket, control="random", what="error", group="easy"
         ),
     ),
     Claim(
@@ -396,8 +97,8 @@ CLAIMS = (
         effect="error with new initial weights minus of tickets, k = 0",
         unit="share",
         margin=0.0,
-        differences=functools.partial(
-            control_minus_ticket, control="reinitialised", what="error", group="easy"
+        differences=partial(
+            effects.control_minus_ticket, control="reinitialised", what="error", group="easy"
         ),
     ),
     Claim(
@@ -408,7 +109,7 @@ CLAIMS = (
         effect="2 % minus the mean instability of tickets at the last k",
         unit="share",
         margin=0.0,
-        differences=functools.partial(tickets_stable, group="hard"),
+        differences=partial(effects.tickets_stable, group="hard"),
     ),
     Claim(
         id="tickets-more-stable-than-random",
@@ -417,7 +118,7 @@ CLAIMS = (
         effect="instability of random pruning minus of tickets, last k",
         unit="share",
         margin=0.0,
-        differences=functools.partial(control_minus_ticket, control="random", what="instability"),
+        differences=partial(effects.control_minus_ticket, control="random", what="instability"),
     ),
     Claim(
         id="tickets-more-stable-than-reinitialised",
@@ -426,8 +127,8 @@ CLAIMS = (
         effect="instability with new initial weights minus of tickets, last k",
         unit="share",
         margin=0.0,
-        differences=functools.partial(
-            control_minus_ticket, control="reinitialised", what="instability"
+        differences=partial(
+            effects.control_minus_ticket, control="reinitialised", what="instability"
         ),
     ),
     Claim(
@@ -437,7 +138,7 @@ CLAIMS = (
         effect="error of random pruning minus of tickets, last k",
         unit="share",
         margin=0.0,
-        differences=functools.partial(control_minus_ticket, control="random", what="error"),
+        differences=partial(effects.control_minus_ticket, control="random", what="error"),
     ),
     Claim(
         id="tickets-beat-reinitialised",
@@ -446,7 +147,7 @@ CLAIMS = (
         effect="error with new initial weights minus of tickets, last k",
         unit="share",
         margin=0.0,
-        differences=functools.partial(control_minus_ticket, control="reinitialised", what="error"),
+        differences=partial(effects.control_minus_ticket, control="reinitialised", what="error"),
     ),
     Claim(
         id="matching-are-stable",
@@ -455,7 +156,7 @@ CLAIMS = (
         effect="2 % minus the mean instability of tickets within 0.2 points of the full network",
         unit="share",
         margin=0.0,
-        differences=matching_stable,
+        differences=effects.matching_stable,
     ),
     Claim(
         id="unstable-do-not-match",
@@ -463,8 +164,8 @@ CLAIMS = (
         source="[LMC] section 4",
         effect="mean error of unstable tickets minus of the full network",
         unit="share",
-        margin=MATCHING,
-        differences=unstable_gap,
+        margin=effects.MATCHING,
+        differences=effects.unstable_gap,
     ),
     Claim(
         id="sparsest-stable",
@@ -473,7 +174,7 @@ CLAIMS = (
         effect="2 % minus the instability of the sparsest tickets, last k",
         unit="share",
         margin=0.0,
-        differences=functools.partial(tickets_stable, group="hard", sparsest=True),
+        differences=partial(effects.tickets_stable, group="hard", sparsest=True),
     ),
     Claim(
         id="sparsest-fall-short",
@@ -481,8 +182,8 @@ CLAIMS = (
         source="[LMC] section 4 (extreme sparsities)",
         effect="error of the sparsest tickets minus of the full network, last k",
         unit="share",
-        margin=MATCHING,
-        differences=sparsest_gap,
+        margin=effects.MATCHING,
+        differences=effects.sparsest_gap,
     ),
     Claim(
         id="later-rewinding-stabilises",
@@ -491,7 +192,7 @@ CLAIMS = (
         effect="instability at k = 0 minus at the last k, mean over sparsity",
         unit="share",
         margin=0.0,
-        differences=functools.partial(later_rewinding, what="instability"),
+        differences=partial(effects.later_rewinding, what="instability"),
     ),
     Claim(
         id="later-rewinding-helps",
@@ -500,7 +201,7 @@ CLAIMS = (
         effect="error at k = 0 minus at the last k, mean over sparsity",
         unit="share",
         margin=0.0,
-        differences=functools.partial(later_rewinding, what="error"),
+        differences=partial(effects.later_rewinding, what="error"),
     ),
     Claim(
         id="link-over-k",
@@ -509,7 +210,7 @@ CLAIMS = (
         effect="rank correlation of instability and gap over k, mean over sparsity",
         unit="Spearman's rho",
         margin=0.0,
-        differences=functools.partial(link, fixed="round"),
+        differences=partial(effects.link, fixed="round"),
     ),
     Claim(
         id="link-at-fixed-k",
@@ -519,6 +220,6 @@ CLAIMS = (
         effect="rank correlation of instability and gap over sparsity, mean over k",
         unit="Spearman's rho",
         margin=0.0,
-        differences=functools.partial(link, fixed="share"),
+        differences=partial(effects.link, fixed="share"),
     ),
 )

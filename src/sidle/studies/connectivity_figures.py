@@ -11,7 +11,7 @@ from typing import Any
 
 from sidle.evaluation.statistics import t_interval
 from sidle.report import figures as draw
-from sidle.studies.connectivity_claims import MATCHING, STABLE, Ticket, curves, tickets, winning
+from sidle.studies.connectivity_effects import MATCHING, STABLE, Ticket, curves, tickets, winning
 from sidle.studies.study import Figure, Record, select
 
 _SHARE = "step k at which copies are made, in % of training"
