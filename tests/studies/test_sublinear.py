@@ -49,7 +49,7 @@ TINY = dataclasses.replace(
     timed_pool=9,
     timed_steps=2,
 )
-PLAN = problems.Plan(8, 16, 6, 20, 0.03, 0.03, 0.03, 0.03)
+PLAN = problems.Plan(2.0, 8, 16, 6, 20, 0.03, 0.03, 0.03, 0.03)
 
 
 @pytest.fixture

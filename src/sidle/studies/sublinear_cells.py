@@ -272,7 +272,8 @@ def _flat(found: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
 
 
 def _problem(cell: Cell) -> Problem:
-    return problems.load(cell.settings["problem"], cell.settings["train_rows"])
+    found = problems.load(cell.settings["problem"], cell.settings["train_rows"])
+    return found.scaled(cell.settings["plan"]["scale"])
 
 
 def _plan(cell: Cell) -> Plan:

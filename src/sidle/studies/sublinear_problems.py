@@ -42,6 +42,7 @@ class Plan:
     """How networks are trained on a problem.
 
     Attributes:
+        scale: what features are multiplied by, so that hidden rows begin near 1.
         hidden: D.
         batch_size: rows of a step.
         active: outputs that a sample is scored against beside its labels, with sets of its own.
@@ -52,6 +53,7 @@ class Plan:
         dense_rate: for the dense network.
     """
 
+    scale: float
     hidden: int
     batch_size: int
     active: int
@@ -71,14 +73,14 @@ class Plan:
 
 
 PLANS = {
-    "python-small": Plan(64, 256, 100, 2048, 0.01, 0.003, 0.01, 0.01),
-    "python": Plan(64, 256, 200, 4096, 0.01, 0.003, 0.01, 0.01),
-    "xc_finna_yso": Plan(64, 256, 100, 2048, 0.01, 0.003, 0.01, 0.01),
-    "xc_delicious": Plan(64, 128, 100, 256, 0.01, 0.003, 0.01, 0.01),
-    "xc_bibtex": Plan(64, 128, 30, 64, 0.01, 0.003, 0.01, 0.01),
-    "xc_rcv1sub1": Plan(64, 128, 30, 64, 0.01, 0.003, 0.01, 0.01),
-    "power-law-50k": Plan(128, 256, 240, 4096, 0.01, 0.003, 0.01, 0.01),
-    "power-law-670k": Plan(128, 256, 3000, 16_384, 0.01, 0.003, 0.01, 0.01),
+    "python-small": Plan(4.0, 64, 256, 100, 2048, 0.01, 0.003, 0.01, 0.01),
+    "python": Plan(4.0, 64, 256, 200, 4096, 0.01, 0.003, 0.01, 0.01),
+    "xc_finna_yso": Plan(8.0, 64, 256, 100, 2048, 0.01, 0.003, 0.01, 0.01),
+    "xc_delicious": Plan(1.0, 64, 128, 100, 256, 0.01, 0.003, 0.01, 0.01),
+    "xc_bibtex": Plan(1.0, 64, 128, 30, 64, 0.01, 0.003, 0.01, 0.01),
+    "xc_rcv1sub1": Plan(1.0, 64, 128, 30, 64, 0.01, 0.003, 0.01, 0.01),
+    "power-law-50k": Plan(8.0, 128, 256, 240, 4096, 0.01, 0.003, 0.01, 0.01),
+    "power-law-670k": Plan(8.0, 128, 256, 3000, 16_384, 0.01, 0.003, 0.01, 0.01),
 }
 
 
@@ -108,6 +110,14 @@ class Problem:
         """Return how often each label occurs in training, int64, (L,)."""
         found: _Array = np.bincount(self.train.labels.indices, minlength=self.n_labels)
         return found
+
+    def scaled(self, factor: float) -> Problem:
+        """Return the problem with all features multiplied."""
+        parts = (
+            ExtremeDataset(one.features * np.float32(factor), one.labels)
+            for one in (self.train, self.test)
+        )
+        return Problem(*parts)
 
     def some_test_rows(self, most: int) -> tuple[csr_array, csr_array]:
         """Return features and labels of at most so many test rows, the same ones at each call."""
