@@ -17,7 +17,7 @@ class Strip(gymnasium.Env):
 
     def __init__(self, kind="planes", ends=0.1, actions="discrete"):
         dtype, high = (np.uint8, 255) if kind == "image" else (np.int8, 1)
-        shape = (3, 1, CELLS) if kind == "image" else (2, 1, CELLS)
+        shape = (3, 3, CELLS) if kind == "image" else (2, 1, CELLS)
         box = spaces.Box(0, high, shape, dtype)
         self.kind, self.ends, self.scale = kind, ends, high
         self.observation_space = (
@@ -51,7 +51,7 @@ class Strip(gymnasium.Env):
         )
 
     def seen(self):
-        planes = np.zeros((3 if self.kind == "image" else 2, 1, CELLS), np.int64)
+        planes = np.zeros((3, 3, CELLS) if self.kind == "image" else (2, 1, CELLS), np.int64)
         planes[0, 0, self.dot] = self.scale
         if self.step_number == 0:
             planes[1, 0, self.goal] = self.scale
@@ -82,7 +82,7 @@ class Filters(BaseFeaturesExtractor):
             nn.Conv2d(planes.shape[0], 4, (1, 3), padding=(0, 1)),
             nn.ReLU(),
             nn.Flatten(),
-            nn.Linear(4 * CELLS, features_dim),
+            nn.Linear(4 * planes.shape[1] * CELLS, features_dim),
             nn.Tanh(),
         )
 

@@ -39,6 +39,8 @@ class AuxiliarySettings:
     actions: bool = True
     """Predict from the actions in between as well: a GRU is unrolled over them [PBL]. Else a
     linear map a step, as in the paper."""
+    negatives: int = 128
+    """Other steps of the rollout that what came is told from; none of them looks like it."""
     updates: int = 1
     """Steps of the optimiser a rollout."""
     pieces: int | None = None
@@ -54,7 +56,7 @@ class AuxiliarySettings:
     """Put the steps of each piece in random order: a control, nothing of time is left to learn."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "context_features", "updates"):
+        for name in ("steps", "context_features", "negatives", "updates"):
             if getattr(self, name) < 1:
                 raise ArgumentError(f"{name} must be at least 1, got {getattr(self, name)}.")
         for name in ("pieces", "anneal_steps"):
