@@ -16,8 +16,8 @@ from sidle.mi.chunked import Keys
 
 def places_of_positives(
     function: str, positive: Tensor | None, lead: torch.Size, M: int, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Return the places of the positives, shape (N, Q), and which of them are not filling."""
+) -> tuple[Tensor, Tensor, bool]:
+    """Return the places of the positives, shape (N, Q), which are not filling, and if all are."""
     N = lead.numel()
     if positive is None:
         if lead[-1] > M:
@@ -26,7 +26,7 @@ def places_of_positives(
                 f"{M} keys. Give positive."
             )
         index_N1 = torch.arange(lead[-1], device=device).expand(lead).reshape(N, 1)
-        return index_N1, torch.ones_like(index_N1, dtype=torch.bool)
+        return index_N1, torch.ones_like(index_N1, dtype=torch.bool), True
     if (
         positive.dtype != torch.int64
         or positive.shape[: len(lead)] != lead
@@ -36,7 +36,7 @@ def places_of_positives(
             f"{function}: positive must be int64 of shape {tuple(lead)}, or with one dimension "
             f"more for several, got {positive.dtype} {tuple(positive.shape)}."
         )
-    index_NQ = positive.to(device).reshape(N, -1)
+    index_NQ = positive.reshape(N, -1)
     valid_NQ = index_NQ >= 0
     if index_NQ.max() >= M or index_NQ.min() < -1 or not bool(valid_NQ[:, 0].all()):
         raise ArgumentError(
@@ -44,7 +44,9 @@ def places_of_positives(
             f"on, got {int(index_NQ.min())} to {int(index_NQ.max())}."
         )
     # A place that only fills up repeats the first: excluded twice, weighted zero.
-    return torch.where(valid_NQ, index_NQ, index_NQ[:, :1]), valid_NQ
+    whole = bool(valid_NQ.all())
+    index_NQ = torch.where(valid_NQ, index_NQ, index_NQ[:, :1])
+    return index_NQ.to(device, non_blocking=True), valid_NQ.to(device, non_blocking=True), whole
 
 
 def allowed_negatives(
@@ -102,8 +104,10 @@ def check_negatives(
     pool_MD: Tensor | None,
     mask_NP: Tensor | None,
     query: torch.Size,
+    *,
+    values: bool = True,
 ) -> None:
-    """Raise unless negatives, pool and mask fit queries of this shape."""
+    """Raise unless negatives, pool and mask fit queries of this shape, and values of places."""
     N, D = query[-2:]
     shared = pool_MD is None and negatives.ndim == 2
     own = negatives.ndim == (3 if pool_MD is None else 2) and len(negatives) == N
@@ -113,13 +117,43 @@ def check_negatives(
             f"{function}: negatives must have shape {wanted}, got {tuple(negatives.shape)}."
         )
     if pool_MD is not None:
-        check_index(function, "negatives", negatives, len(pool_MD))
+        if negatives.dtype != torch.int64 or negatives.numel() == 0:
+            raise ArgumentError(
+                f"{function}: negatives must be int64, at least one for each query, got "
+                f"{negatives.dtype} {tuple(negatives.shape)}."
+            )
+        if values:
+            check_index(function, "negatives", negatives, len(pool_MD))
     if mask_NP is None:
         return
     if shared or mask_NP.shape != negatives.shape[:2] or mask_NP.dtype != torch.bool:
         raise ShapeError(
             f"{function}: mask_NP must be bool of shape (N, P), one for each negative of each row, "
             f"got {mask_NP.dtype} {tuple(mask_NP.shape)}."
+        )
+
+
+def check_weight(
+    function: str,
+    weight: Tensor | None,
+    lead: torch.Size,
+    n_positives: int,
+    *,
+    unusual: bool,
+    reduction: str,
+) -> None:
+    """Raise unless the weights of losses have their shape and can be applied."""
+    if weight is None:
+        return
+    if weight.shape != lead or not weight.is_floating_point():
+        raise ShapeError(
+            f"{function}: weight must be floating point of shape {tuple(lead)}, one for each loss, "
+            f"got {weight.dtype} {tuple(weight.shape)}."
+        )
+    if unusual or n_positives > 1 or reduction == "none":
+        raise ArgumentError(
+            f"{function}: weight is for one positive a query and reduction mean or sum, and not "
+            "for symmetric. Ask for reduction='none' and weigh the losses."
         )
 
 

@@ -38,6 +38,7 @@ from sidle.mi.candidates import (
     allowed_negatives,
     check_index,
     check_negatives,
+    check_weight,
     count_candidates,
     places_of_positives,
 )
@@ -105,6 +106,7 @@ def info_nce(
     temperature: float | Tensor = 1.0,
     cosine: bool = False,
     reduction: Reduction = "mean",
+    weight: Tensor | None = None,
     chunk_rows: int | None = None,
 ) -> Contrast:
     """Return InfoNCE of queries against shared keys [CPC, eq. 4].
@@ -115,7 +117,8 @@ def info_nce(
         key_MD: shape (M, D), of the same dtype.
         positive: which key belongs to each query, int64, shape (N,) or (S, N); (N, Q) for several,
             -1 filling up the rows with fewer. Each positive is contrasted with the negatives alone.
-            None: key i belongs to query i, N <= M.
+            None: key i belongs to query i, N <= M. It is checked where it lies: on the CPU, no
+            accelerator is waited for.
         mask_NM: bool, which keys may be negatives of which query; None: all but its positives.
         groups: int64 labels (N,) of queries and (M,) of keys; keys of a query's group are no
             negatives. Takes no memory of N M.
@@ -125,6 +128,8 @@ def info_nce(
         cosine: normalise queries and keys to length 1.
         reduction: "mean", "sum", or "none" for each loss with its gradient, which computes scores
             twice.
+        weight: of each loss in the sum, at least 0, of the losses' shape; for "mean" its sum is
+            divided by. Not with several positives, ``symmetric`` or "none".
         chunk_rows: rows of scores at a time; None: as many as fit 32 MiB.
 
     Returns:
@@ -146,12 +151,13 @@ def info_nce(
         )
     flat_ND = query.reshape(-1, query.shape[-1])
     N, M = len(flat_ND), len(key_MD)
-    index_NQ, valid_NQ = places_of_positives(function, positive, lead, M, flat_ND.device)
+    index_NQ, valid_NQ, whole = places_of_positives(function, positive, lead, M, flat_ND.device)
     if symmetric and (N != M or positive is not None):
         raise ArgumentError(
             f"{function}: symmetric needs as many queries as keys, query i with key i, got {N} "
             f"queries and {M} keys{' and positives' if positive is not None else ''}."
         )
+    check_weight(function, weight, lead, index_NQ.shape[1], unusual=symmetric, reduction=reduction)
     allowed = allowed_negatives(function, mask_NM, groups, N, M)
     keys = Keys(_rows(chunk_rows, M, flat_ND), index_NQ, allowed)
     scores_NQ = torch.einsum("nd,nqd->nq", flat_ND, key_MD[index_NQ])
@@ -170,9 +176,9 @@ def info_nce(
         loss_NQ, _, hits_NQ = two_passes(flat_ND, key_MD, scores_NQ, keys, columns=False)
         loss, losses = loss_NQ.masked_fill(~valid_NQ, 0.0).reshape(shape), loss_NQ.detach()
     else:
-        weight_NQ = _weights(valid_NQ, reduction, flat_ND)
+        weight_NQ = _weights(valid_NQ, reduction, flat_ND, weight)
         loss, losses, hits_NQ = one_pass(flat_ND, key_MD, scores_NQ, weight_NQ, keys)
-    whole = bool(valid_NQ.all())  # else a list without the places that only fill up
+    # Where places only fill up, a list without them.
     losses, hits, n_candidates = (
         part.reshape(shape) if whole else part[valid_NQ]
         for part in (losses, hits_NQ, n_candidates_NQ)
@@ -190,7 +196,9 @@ def info_nce_with_negatives(
     temperature: float | Tensor = 1.0,
     cosine: bool = False,
     reduction: Reduction = "mean",
+    weight: Tensor | None = None,
     chunk_rows: int | None = None,
+    check: bool = True,
 ) -> Contrast:
     """Return InfoNCE of queries against given negatives [CPC, eq. 4].
 
@@ -204,7 +212,10 @@ def info_nce_with_negatives(
         mask_NP: bool, which are negatives; None: all.
         temperature, cosine: as for `info_nce`.
         reduction: "mean", "sum", or with negatives of shape (M, D) also "none".
+        weight: as for `info_nce`.
         chunk_rows: rows whose negatives are in memory at a time; None: as many as fit 32 MiB.
+        check: look whether places lie in the pool, for which an accelerator that holds them is
+            waited for. False where they are known to.
 
     Returns:
         A `Contrast` with losses of shape (N,) or (S, N).
@@ -219,7 +230,8 @@ def info_nce_with_negatives(
             f"{tuple(query.shape)} and {tuple(positive.shape)}."
         )
     shared = pool_MD is None and negatives.ndim == 2
-    check_negatives(function, negatives, pool_MD, mask_NP, query.shape)
+    check_negatives(function, negatives, pool_MD, mask_NP, query.shape, values=check)
+    check_weight(function, weight, query.shape[:-1], 1, unusual=False, reduction=reduction)
     query, source = _prepared(
         function, query, negatives if pool_MD is None else pool_MD, temperature, cosine
     )
@@ -228,11 +240,16 @@ def info_nce_with_negatives(
     positive = normalize(positive.to(query.dtype), dim=-1) if cosine else positive.to(query.dtype)
     scores = (query * positive).sum(-1)
     if shared:
-        return _against_shared(query, source, scores, reduction, chunk_rows)
+        return _against_shared(query, source, scores, reduction, weight, chunk_rows)
     # Steps last but one: a row's negatives are gathered once for all of its queries.
     query_NSD = query[:, None] if query.ndim == 2 else query.transpose(0, 1).contiguous()
     scores_NS = scores[:, None] if query.ndim == 2 else scores.T
-    weight_NS = _weights(torch.ones_like(scores_NS, dtype=torch.bool), reduction, query)
+    weight_NS = _weights(
+        torch.ones_like(scores_NS, dtype=torch.bool),
+        reduction,
+        query,
+        weight if weight is None or query.ndim == 2 else weight.T,
+    )
     P = negatives.shape[1]
     loss, losses_NS, hits_NS = one_pass_own(
         query_NSD,
@@ -251,7 +268,12 @@ def info_nce_with_negatives(
 
 
 def _against_shared(
-    query: Tensor, negative_MD: Tensor, scores: Tensor, reduction: Reduction, chunk_rows: int | None
+    query: Tensor,
+    negative_MD: Tensor,
+    scores: Tensor,
+    reduction: Reduction,
+    weight: Tensor | None,
+    chunk_rows: int | None,
 ) -> Contrast:
     """Return InfoNCE with the same negatives for all queries."""
     flat_ND, scores_N1 = query.reshape(-1, query.shape[-1]), scores.reshape(-1, 1)
@@ -260,7 +282,8 @@ def _against_shared(
         losses_N1, _, hits_N1 = two_passes(flat_ND, negative_MD, scores_N1, keys, columns=False)
         loss = losses_N1.reshape(scores.shape)
     else:
-        weight_N1 = _weights(torch.ones_like(scores_N1, dtype=torch.bool), reduction, query)
+        valid_N1 = torch.ones_like(scores_N1, dtype=torch.bool)
+        weight_N1 = _weights(valid_N1, reduction, query, weight)
         loss, losses_N1, hits_N1 = one_pass(flat_ND, negative_MD, scores_N1, weight_N1, keys)
     n_candidates = torch.tensor(len(negative_MD) + 1)
     losses, hits = (part.detach().reshape(scores.shape) for part in (losses_N1, hits_N1))
@@ -419,10 +442,14 @@ def _prepared(
     return query / temperature, key
 
 
-def _weights(valid: Tensor, reduction: Reduction, like: Tensor) -> Tensor:
+def _weights(
+    valid: Tensor, reduction: Reduction, like: Tensor, weight: Tensor | None = None
+) -> Tensor:
     if reduction not in ("mean", "sum"):
         raise ArgumentError(f"reduction must be one of mean, sum, none, got {reduction!r}.")
     weights = valid.to(like)
+    if weight is not None:
+        weights = weights * weight.detach().to(like).reshape(weights.shape)
     return weights / weights.sum() if reduction == "mean" else weights
 
 

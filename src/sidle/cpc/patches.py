@@ -1,0 +1,137 @@
+"""Images as grids of overlapping patches, each encoded for itself.
+
+A patch is twice as long as the way to the next one, as in the paper (64 pixels, 32 apart, a grid of
+7 x 7 [CPC, section 3.2]), so that a row shares pixels with the next and none with the one after it:
+what can be predicted of it by copying is left out if predictions begin two rows down [CPC2].
+
+Letters: B = images; R, C = rows and columns of patches; N = patches; D = features; K = channels of
+an image.
+References: [CPC] van den Oord, Li & Vinyals 2018, arXiv:1807.03748. [CPC2] Henaff et al. 2020,
+arXiv:1905.09272. [RESNET2] He et al. 2016, arXiv:1603.05027.
+"""
+
+from __future__ import annotations
+
+from typing import final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sidle.errors import ArgumentError, ShapeError
+
+
+@final
+class PatchEncoder(nn.Module):
+    """A small residual network for every patch of an image, averaged over its pixels [RESNET2].
+
+    Its normalisation is of each patch alone (one group of channels and pixels), so that no patch
+    knows of another.
+
+    Args:
+        size: height and width of the images; where they do not fit the grid, zeros are put around
+            them.
+        channels: K, of the images.
+        features: D, of latents.
+        grid: patches a side, at least 2.
+        width: channels of the first stage; the second has twice as many.
+        blocks: residual blocks of each stage, at least 1.
+
+    Raises:
+        ArgumentError: a number is too small.
+    """
+
+    def __init__(
+        self,
+        size: tuple[int, int] = (32, 32),
+        *,
+        channels: int = 3,
+        features: int = 256,
+        grid: int = 7,
+        width: int = 64,
+        blocks: int = 1,
+    ) -> None:
+        super().__init__()
+        if min(*size, channels, features, width, blocks) < 1 or grid < 2:
+            raise ArgumentError(
+                "PatchEncoder: size, channels, features, width and blocks must be at least 1 and "
+                f"grid at least 2, got {size}, {channels}, {features}, {width}, {blocks}, {grid}."
+            )
+        self.size, self.channels, self.features, self.grid = tuple(size), channels, features, grid
+        self.strides = tuple(-(-side // (grid + 1)) for side in size)
+        self.patch = tuple(2 * stride for stride in self.strides)
+        layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1)]
+        for enters, leaves in ((width, width), (width, 2 * width)):
+            shrink = 2 if leaves > enters and min(self.patch) >= 4 else 1
+            layers += [_Residual(enters, leaves, shrink)]
+            layers += [_Residual(leaves, leaves, 1) for _ in range(blocks - 1)]
+        self.body = nn.Sequential(*layers, nn.GroupNorm(1, 2 * width), nn.ReLU())
+        self.last = nn.Linear(2 * width, features)
+
+    def latent_lengths(self, length_B: Tensor) -> Tensor:
+        """Raise: images have no lengths."""
+        raise ArgumentError("PatchEncoder: images all have one size; leave out lengths.")
+
+    def patches(self, x_BKHW: Tensor) -> Tensor:
+        """Return the patches, (B, R, C, K, patch, patch), without copying pixels."""
+        missing = [
+            stride * (self.grid + 1) - side
+            for stride, side in zip(self.strides, self.size, strict=True)
+        ]
+        (top, bottom), (left, right) = ((m // 2, m - m // 2) for m in missing)
+        padded = functional.pad(x_BKHW, (left, right, top, bottom))
+        rows = padded.unfold(2, self.patch[0], self.strides[0])
+        both = rows.unfold(3, self.patch[1], self.strides[1])  # (B, K, R, C, patch, patch)
+        return both.permute(0, 2, 3, 1, 4, 5)
+
+    def forward(self, x_BHWK: Tensor, length_B: Tensor | None = None) -> Tensor:
+        """Return latents (B, R, C, D).
+
+        Args:
+            x_BHWK: images, uint8 from 0 to 255, which are scaled to -1 to 1, or floating point; or
+                patches, floating point (B, R, C, K, patch, patch), that someone has altered.
+            length_B: none.
+
+        Raises:
+            ShapeError: images of another size or other channels.
+        """
+        if x_BHWK.ndim == 6:
+            patch_BRCKPP = x_BHWK
+        else:
+            if x_BHWK.ndim != 4 or tuple(x_BHWK.shape[1:]) != (*self.size, self.channels):
+                raise ShapeError(
+                    f"PatchEncoder: images must have shape (B, {self.size[0]}, {self.size[1]}, "
+                    f"{self.channels}), got {tuple(x_BHWK.shape)}."
+                )
+            patch_BRCKPP = self.patches(scaled(x_BHWK).permute(0, 3, 1, 2))
+        B = len(patch_BRCKPP)
+        seen_NDPP = self.body(patch_BRCKPP.flatten(0, 2))
+        z_ND: Tensor = self.last(seen_NDPP.mean((2, 3)))
+        return z_ND.reshape(B, self.grid, self.grid, self.features)
+
+
+class _Residual(nn.Module):
+    """Normalise, ReLU, convolve, twice, beside a shortcut."""
+
+    def __init__(self, enters: int, leaves: int, stride: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(1, enters)
+        self.first = nn.Conv2d(enters, leaves, 3, stride, 1, bias=False)
+        self.middle = nn.GroupNorm(1, leaves)
+        self.second = nn.Conv2d(leaves, leaves, 3, 1, 1, bias=False)
+        self.shortcut: nn.Module = nn.Identity()
+        if enters != leaves or stride > 1:
+            self.shortcut = nn.Conv2d(enters, leaves, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        begun = self.norm(x).relu()
+        changed: Tensor = self.second(self.middle(self.first(begun)).relu())
+        shortcut: Tensor = self.shortcut(x)
+        return shortcut + changed
+
+
+def scaled(pixels: Tensor) -> Tensor:
+    """Return bytes from 0 to 255 as floating point from -1 to 1; floating point as it is."""
+    if pixels.dtype != torch.uint8:
+        return pixels
+    return pixels.to(torch.get_default_dtype()) / 127.5 - 1
