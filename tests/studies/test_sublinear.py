@@ -161,6 +161,17 @@ def test_sizes_of_sets_and_schedules_are_those_asked_for(outcome):
     assert schedules["hashed-never"]["rebuilds"] == 0
 
 
+def test_both_parts_of_a_late_cell_end_with_a_test():
+    asked = [(47, 16, 6), (1, 1, 1), (5, 40, 3), (90, 7, 12)]
+    found = [cells._parts(*some) for some in asked]
+    assert found[:2] == [(48, 16, 8), (1, 1, 1)]
+    for (first, after, tests), (before, then, every) in zip(asked, found, strict=True):
+        assert before % every == then % every == 0
+        assert abs(before - first) <= every
+        assert after - every < then <= after
+        assert (before + then) / every <= 2 * tests
+
+
 def test_late_cells_probe_and_go_on(outcome):
     found = of(outcome, "power-law-50k-late-seed0")
     assert found["probes"]["step"][0] == 0

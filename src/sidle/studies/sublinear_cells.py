@@ -67,7 +67,10 @@ def race(cell: Cell, run: Run) -> dict[str, Any]:
     def evaluate(_: int) -> Mapping[str, float]:
         return _flat({name: _tested(network, test) for name, network in entered.items()})
 
-    rows = _fit(cell, run, problem, plan, turns, entered, lambda _: (entered, rates), evaluate)
+    every = max(1, turns // cell.settings["tests"])
+    rows = _fit(
+        cell, run, problem, plan, turns, entered, lambda _: (entered, rates), evaluate, every
+    )
     return {"outputs": problem.n_labels, "networks": _results(rows, entered, plan)}
 
 
@@ -93,8 +96,11 @@ def late(cell: Cell, run: Run) -> dict[str, Any]:
     }
     _compile(["pool", *(entry["method"] for entry in settings["contestants"].values())], cell)
     rates = _rates(cell, plan)
-    first = _turns(problem, plan, settings["epochs_before"])
-    turns = first + _turns(problem, plan, settings["epochs_after"])
+    first, after, every = _parts(
+        _turns(problem, plan, settings["epochs_before"]),
+        _turns(problem, plan, settings["epochs_after"]),
+        settings["tests"],
+    )
 
     def look() -> dict[str, float]:
         return search.probe(
@@ -118,7 +124,7 @@ def late(cell: Cell, run: Run) -> dict[str, Any]:
 
     start = look()
     rows = _fit(
-        cell, run, problem, plan, turns, {"pool": pool, **entered}, trained, evaluate,
+        cell, run, problem, plan, first + after, {"pool": pool, **entered}, trained, evaluate, every
     )  # fmt: skip
     looks = [row for row in rows if "probe/hashed" in row]
     before = next(row for row in rows if "pool/p@1" in row)
@@ -209,6 +215,7 @@ def _fit(
     state: Mapping[str, Network],
     trained: Callable[[int], tuple[Mapping[str, Network], Mapping[str, float]]],
     evaluate: Callable[[int], Mapping[str, float]],
+    every: int,
 ) -> list[dict[str, float]]:
     """Let networks take turns on the same batches; return the records, a step is a turn.
 
@@ -221,6 +228,7 @@ def _fit(
         state: all networks.
         trained: which networks train in a turn, and their first learning rates.
         evaluate: see `training.fit`.
+        every: turns between two evaluations.
     """
     rows_of = _order(problem.train.features.shape[0], plan.batch_size, cell.seed)
 
@@ -239,7 +247,6 @@ def _fit(
             losses[f"{name}/loss"] = float(np.mean(some))
         return losses
 
-    every = max(1, turns // cell.settings["tests"])
     return training.fit(
         step, batches, turns, state=state, run=run, evaluate=evaluate, evaluate_every=every,
         log_every=every, description=cell.label, checkpoint_every=_SECONDS_BETWEEN_CHECKPOINTS,
@@ -309,6 +316,13 @@ def _sets(settings: Mapping[str, Any]) -> tuple[int, int]:
 def _turns(problem: Problem, plan: Plan, epochs: float) -> int:
     n = int(problem.train.features.shape[0])
     return max(1, round(epochs * n / plan.batch_size / TURN))
+
+
+def _parts(first: int, after: int, tests: int) -> tuple[int, int, int]:
+    """Return turns before and after, and between tests, so that both parts end with a test."""
+    tests_after = max(1, round(tests * after / (first + after)))
+    every = max(1, after // tests_after)
+    return every * max(1, round(first / every)), every * (after // every), every
 
 
 def _compile(methods: list[str], cell: Cell) -> None:
