@@ -1,15 +1,24 @@
 """A game small enough for tests: a dot on a strip of cells, whose goal is shown at the start alone.
 
-Episodes end by chance, so that pieces of rollouts have all lengths. The state can be kept.
+Episodes end by chance, so that pieces of rollouts have all lengths. The state can be kept. With it
+come agents that play it, four strips at once.
 """
 
 import gymnasium
 import numpy as np
+import torch
 from gymnasium import spaces
+from sb3_contrib import RecurrentPPO
+from stable_baselines3 import A2C
+from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import nn
 
+from sidle.cpc.agent import AuxiliarySettings
+
 CELLS = 6
+STEPS = 32 * 4  # of one rollout
 
 
 class Strip(gymnasium.Env):
@@ -90,3 +99,26 @@ class Filters(BaseFeaturesExtractor):
         if isinstance(observations, dict):
             observations = observations["planes"]
         return self.layers(observations)
+
+
+def model(algorithm=A2C, kind="planes", seed=0, actions="discrete", **given):
+    environment = DummyVecEnv([lambda: Monitor(Strip(kind, actions=actions)) for _ in range(4)])
+    policy = "MultiInputPolicy" if kind == "dict" else "CnnPolicy"
+    if algorithm is RecurrentPPO:
+        policy = policy.replace("Policy", "LstmPolicy")
+        given["policy_kwargs"] = {"lstm_hidden_size": 8}
+    kwargs = {"features_extractor_class": Filters, "normalize_images": False}
+    given["policy_kwargs"] = kwargs | given.get("policy_kwargs", {})
+    if algorithm is not A2C:
+        given |= {"batch_size": 64, "n_epochs": 2}
+    return algorithm(
+        policy, environment, n_steps=given.pop("n_steps", 32), seed=seed, device="cpu", **given
+    )
+
+
+def weights(trained):
+    return torch.cat([part.detach().flatten() for part in trained.policy.parameters()])
+
+
+def settings(**given):
+    return AuxiliarySettings(steps=3, context_features=8, negatives=16, **given)

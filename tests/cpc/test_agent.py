@@ -7,36 +7,11 @@ from sb3_contrib import RecurrentPPO
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from cpc.small_game import Filters, Strip
+from cpc.small_game import STEPS, Strip, model, settings, weights
 from sidle import seeding
 from sidle.cpc import agent_checkpoint
 from sidle.cpc.agent import AuxiliarySettings, ContrastiveCallback, controls
 from sidle.errors import ArgumentError
-
-STEPS = 32 * 4  # of one rollout
-
-
-def model(algorithm=A2C, kind="planes", seed=0, actions="discrete", **given):
-    environment = DummyVecEnv([lambda: Strip(kind, actions=actions) for _ in range(4)])
-    policy = "MultiInputPolicy" if kind == "dict" else "CnnPolicy"
-    if algorithm is RecurrentPPO:
-        policy = policy.replace("Policy", "LstmPolicy")
-        given["policy_kwargs"] = {"lstm_hidden_size": 8}
-    kwargs = {"features_extractor_class": Filters, "normalize_images": False}
-    given["policy_kwargs"] = kwargs | given.get("policy_kwargs", {})
-    if algorithm is not A2C:
-        given |= {"batch_size": 64, "n_epochs": 2}
-    return algorithm(
-        policy, environment, n_steps=given.pop("n_steps", 32), seed=seed, device="cpu", **given
-    )
-
-
-def weights(trained):
-    return torch.cat([part.detach().flatten() for part in trained.policy.parameters()])
-
-
-def settings(**given):
-    return AuxiliarySettings(steps=3, context_features=8, negatives=16, **given)
 
 
 def learned(algorithm=A2C, chosen=None, kind="planes", actions="discrete", rollouts=2):

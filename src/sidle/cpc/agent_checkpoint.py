@@ -1,12 +1,13 @@
 """Checkpoints of agents of Stable-Baselines3 in our format, from which training goes on exactly.
 
-    model = A2C("CnnPolicy", environment)
+    model = A2C("CnnPolicy", environment, n_steps=32)
     auxiliary = agent.ContrastiveCallback(seed=0)
-    keeper = agent.KeepCheckpoints("agent.safetensors", auxiliary)
-    model.learn(1_000_000, callback=[auxiliary, keeper])
+    keeper = agent_checkpoint.KeepCheckpoints("agent.safetensors", auxiliary)
+    with keeper.interrupts_wait():
+        model.learn(1_000_000, callback=[auxiliary, keeper])
 
     # later, model, environment and callbacks made as before
-    left = 1_000_000 - agent.load(path, model, auxiliary)
+    left = 1_000_000 - agent_checkpoint.load("agent.safetensors", model, auxiliary)
     model.learn(left, callback=[auxiliary, keeper], reset_num_timesteps=False)
 
 One safetensors file (`sidle.checkpoint`) holds policy, optimisers, the CPC module, the environment,
@@ -17,9 +18,12 @@ nothing is under way.
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -198,14 +202,45 @@ class KeepCheckpoints(BaseCallback):
             raise ArgumentError(f"KeepCheckpoints: seconds must be at least 0, got {seconds}.")
         self.where, self.auxiliary, self.seconds = where, auxiliary, seconds
         self._saved_at = time.monotonic()
+        self._interrupted = False
+
+    @contextlib.contextmanager
+    def interrupts_wait(self) -> Iterator[None]:
+        """Let the first Ctrl-C in the block wait for a checkpoint, a second one not.
+
+        Signals reach the main thread of a process only; in another nothing is changed.
+
+        Raises:
+            KeyboardInterrupt: once the rollout under way is learned from and kept.
+        """
+
+        def request(number: int, frame: object) -> None:
+            if self._interrupted:
+                raise KeyboardInterrupt
+            self._interrupted = True
+
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        self._interrupted = False
+        before = signal.signal(signal.SIGINT, request)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+        if self._interrupted:  # behind the last rollout, whose checkpoint is written
+            raise KeyboardInterrupt
 
     def _on_training_start(self) -> None:
         self._saved_at = time.monotonic()
 
     def _on_rollout_start(self) -> None:
         begun = self.model.num_timesteps > 0
-        if begun and time.monotonic() - self._saved_at >= self.seconds:
+        due = time.monotonic() - self._saved_at >= self.seconds
+        if begun and (due or self._interrupted):
             self._write()
+        if self._interrupted:
+            raise KeyboardInterrupt
 
     def _on_step(self) -> bool:
         return True
