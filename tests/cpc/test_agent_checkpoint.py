@@ -44,7 +44,11 @@ def killed():
 
 def chosen(algorithm):
     return settings(
-        context="agent" if algorithm is RecurrentPPO else "own", pieces=6, final_weight=0.0
+        context="agent" if algorithm is RecurrentPPO else "own",
+        pieces=6,
+        updates=2,
+        final_weight=0.0,
+        anneal_steps=4 * STEPS,
     )
 
 
