@@ -69,7 +69,7 @@ class Watched(ContrastiveCallback):
                 for name in ("episode_starts", "observations", "actions")
             }
             found["rate"] = self.optimizer.param_groups[0]["lr"]
-            found["logged"] = self.logger.name_to_value["cpc/weight"]
+            found["logged"] = self.metrics["weight"]
             found["changed"] = any(
                 not torch.equal(before, after)
                 for before, after in zip(found["states"], shared(trained), strict=True)
@@ -244,6 +244,7 @@ def test_a_rollout_of_single_steps_teaches_nothing_and_stops_nothing():
     learner.learn(64, callback=auxiliary)
     assert auxiliary.updates == []
     assert auxiliary.n_rollouts == 1
+    assert auxiliary.metrics == {"weight": 1.0}
 
 
 class Dense(BaseFeaturesExtractor):
@@ -284,11 +285,13 @@ def test_predicts_what_actions_lead_to(actions, least, most):
 
     auxiliary._update = noted
     with seeding.scope(0):
-        trained.learn(8 * STEPS, callback=auxiliary)
+        trained.learn(8 * STEPS, callback=auxiliary, log_interval=1_000)
+    logged = {name: trained.logger.name_to_value[f"cpc/{name}"] for name in auxiliary.metrics}
+    assert logged == auxiliary.metrics
     # The first update of a rollout is of steps that nothing was learned from yet.
     assert least < each[7 * 50]["accuracy"] <= most
-    found = trained.logger.name_to_value
-    assert np.isclose(found["cpc/bound"], found["cpc/ceiling"] - found["cpc/loss"], atol=1e-4)
+    found = auxiliary.metrics
+    assert np.isclose(found["bound"], found["ceiling"] - found["loss"], atol=1e-4)
 
 
 def test_refuses_what_it_cannot_train():

@@ -53,6 +53,12 @@ class ContrastiveCallback(BaseCallback):
         settings: of the loss.
         seed: names initial weights and all draws of the callback.
 
+    Attributes:
+        n_rollouts: learned from so far.
+        metrics: what the last rollout's last update found, under the names above without ``cpc/``;
+            the weight alone where nothing could be predicted, nothing before the first rollout.
+        cpc: context and predictor; None before training starts.
+
     Raises:
         ArgumentError: when training starts: rollouts below 32 steps, an encoder that is not shared
             or has nothing to learn, or settings that the policy does not fit.
@@ -63,6 +69,7 @@ class ContrastiveCallback(BaseCallback):
         self.settings = AuxiliarySettings() if settings is None else settings
         self.seed = seed
         self.n_rollouts = 0
+        self.metrics: dict[str, float] = {}
         self.cpc: ContrastivePredictiveCoding | None = None
         self.optimizer: torch.optim.Adam | None = None
 
@@ -146,17 +153,15 @@ class ContrastiveCallback(BaseCallback):
         pieces = cut(buffer.episode_starts)
         weight = settings.weight_at(model.num_timesteps, model._total_timesteps)
         self.optimizer.param_groups[0]["lr"] = weight * settings.learning_rate
-        self.logger.record("cpc/weight", weight)
+        self.metrics = {"weight": weight}
         if settings.shift:
             _shift(buffer, settings.shift, generator)
-        # No piece with a future: a rollout in which every episode lasts a step.
-        if len(pieces.length_B) == 0:
-            return
-        found: dict[str, float] = {}
-        for _ in range(settings.updates):
+        # With no piece there is no future: in this rollout every episode lasts a step.
+        for _ in range(settings.updates if len(pieces.length_B) else 0):
             found = self._update(model, pieces, generator)
-        for name in ("loss", "accuracy", "bound", "ceiling"):
-            self.logger.record(f"cpc/{name}", found[name])
+            self.metrics |= {name: found[name] for name in ("loss", "accuracy", "bound", "ceiling")}
+        for name, value in self.metrics.items():
+            self.logger.record(f"cpc/{name}", value)
 
     def _update(
         self, model: OnPolicyAlgorithm, pieces: Pieces, generator: torch.Generator
