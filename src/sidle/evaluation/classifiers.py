@@ -32,7 +32,7 @@ from sidle.errors import ArgumentError, NonFiniteError, ShapeError
 Classifier = Callable[[Tensor], Tensor]
 
 BATCH_SIZE = 500
-_ROWS_TO_TELL = 8  # examples on which two calls of a classifier are compared
+ROWS_TO_TELL = 8  # examples on which two calls of a classifier are compared
 
 
 @dataclass
@@ -191,7 +191,7 @@ def is_random(model: Classifier, x: Tensor, *, seed: int = 0, device: str = "cpu
 
 def draws(model: Classifier, x: Tensor) -> bool:
     """As `is_random`, inside `frozen`."""
-    few = x[:_ROWS_TO_TELL].detach()
+    few = x[:ROWS_TO_TELL].detach()
     with torch.no_grad():
         predictor = Predictor(model)
         return not torch.equal(predictor(few), predictor(few))

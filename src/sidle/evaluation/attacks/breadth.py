@@ -1,0 +1,184 @@
+"""The breadth of published attacks, by foolbox.
+
+Our own core (`pgd`, `fgsm`, `spsa`, `square`) is exact to its definitions; the rest are foolbox's,
+run in our frame: same checks, seeds and honest recounting. foolbox judges an image by one call of
+the classifier, so a classifier that draws is wrapped in its mean prediction.
+
+    attack            finds                                        made by
+    deepfool          near, L2 or L-inf ("deepfool-linf")          Moosavi-Dezfooli et al. 2016
+    carlini-wagner    nearest in L2                                Carlini & Wagner 2017
+    ddn               nearest in L2, few steps                     Rony et al. 2019
+    ead               nearest in L1                                Chen et al. 2018
+    boundary          near in L2, from decisions alone             Brendel et al. 2018
+    hop-skip-jump     near in L2, from decisions alone             Chen et al. 2020
+    spatial           rotation and shift on a grid                 Engstrom et al. 2019
+    salt-and-pepper   more and more black and white pixels         (a control)
+    contrast          the least loss of contrast                   (a control)
+
+None of them has a budget: `Attacked.robust_accuracy_within` counts what lies inside one.
+Reference: Rauber et al. 2020, "Foolbox Native", JOSS 5(53).
+"""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sidle.errors import ArgumentError, MissingExtraError
+from sidle.evaluation.attacks import attacked, objectives
+from sidle.evaluation.attacks.attacked import Attacked, Batch
+from sidle.evaluation.attacks.norms import Norm
+from sidle.evaluation.classifiers import Classifier, Predictor
+
+# Class of foolbox, norm in which it is near, whether it takes a class wanted.
+FOOLBOX_ATTACKS: Mapping[str, tuple[str, Norm, bool]] = MappingProxyType(
+    {
+        "deepfool": ("L2DeepFoolAttack", "l2", False),
+        "deepfool-linf": ("LinfDeepFoolAttack", "linf", False),
+        "carlini-wagner": ("L2CarliniWagnerAttack", "l2", True),
+        "ddn": ("DDNAttack", "l2", True),
+        "ead": ("EADAttack", "l1", True),
+        "boundary": ("BoundaryAttack", "l2", True),
+        "hop-skip-jump": ("HopSkipJumpAttack", "l2", True),
+        "spatial": ("SpatialAttack", "l2", False),
+        "salt-and-pepper": ("SaltAndPepperNoiseAttack", "l2", True),
+        "contrast": ("LinearSearchContrastReductionAttack", "l2", False),
+    }
+)
+_FROM_DECISIONS = ("boundary", "hop-skip-jump")
+
+
+def foolbox_attack(
+    model: Classifier,
+    x: Tensor,
+    y: Tensor,
+    attack: str,
+    *,
+    target: Tensor | None = None,
+    settings: Mapping[str, Any] | None = None,
+    samples: int = 1,
+    seed: int = 0,
+    batch_size: int = attacked.BATCH_SIZE,
+    device: str = "cpu",
+) -> Attacked:
+    """Attack by one of foolbox's methods.
+
+    Args:
+        model: a classifier (`sidle.evaluation.classifiers`).
+        x: images, (N, C, H, W), in [0, 1].
+        y: labels, integers (N,).
+        attack: a name of `FOOLBOX_ATTACKS`.
+        target: the class wanted for each image, integers (N,), for attacks that take one; attacks
+            from decisions alone need a start, which targeted ones take from ``x`` itself.
+        settings: of foolbox's class, such as ``steps``.
+        samples: draws of a classifier that draws, for each image.
+        seed: of everything that is drawn.
+        batch_size: images at once.
+        device: where to compute.
+
+    Returns:
+        What was found; images where nothing was are unchanged, at distance 0 and no success.
+
+    Raises:
+        MissingExtraError: foolbox is not installed.
+        ArgumentError: there is no such attack or setting, or it takes no target.
+        ShapeError, ArgumentError, NonFiniteError: as `pgd`.
+    """
+    if attack not in FOOLBOX_ATTACKS:
+        raise ArgumentError(
+            f"foolbox_attack: expected one of {', '.join(FOOLBOX_ATTACKS)}, got {attack!r}."
+        )
+    name, norm, takes_target = FOOLBOX_ATTACKS[attack]
+    if target is not None and not takes_target:
+        raise ArgumentError(f"foolbox_attack: {attack} takes no class wanted. Leave out target.")
+    foolbox = _foolbox()
+    given = {"channel_axis": 1} if attack == "salt-and-pepper" else {}
+    try:
+        made = getattr(foolbox.attacks, name)(**given | dict(settings or {}))
+    except TypeError as error:
+        raise ArgumentError(
+            f"foolbox_attack: {attack} does not take these settings: {error}."
+        ) from error
+
+    def method(batch: Batch) -> Tensor:
+        wrapped = foolbox.PyTorchModel(
+            _Wrapped(batch.predictor), bounds=(0, 1), device=batch.x.device
+        )
+        rows = torch.arange(len(batch.x), device=batch.x.device)
+        more: dict[str, Any] = {}
+        if attack in _FROM_DECISIONS:
+            starts, rows = _starts(batch, x.to(batch.x))
+            more["starting_points"] = starts
+        if len(rows) == 0:
+            return batch.x
+        criteria = foolbox.criteria
+        wanted = (
+            criteria.TargetedMisclassification if batch.targeted else criteria.Misclassification
+        )
+        with torch.enable_grad(), warnings.catch_warnings():
+            # Of functions that foolbox calls; nobody here can do anything about it.
+            warnings.filterwarnings("ignore", "torch.meshgrid", UserWarning)
+            _, found, success = made(
+                wrapped, batch.x[rows], wanted(batch.y[rows]), epsilons=None, **more
+            )
+        result = batch.x.clone()
+        result[rows[success]] = found.detach().clamp(0, 1)[success]
+        return result
+
+    return attacked.run(
+        "foolbox_attack",
+        method,
+        model,
+        x,
+        y,
+        norm=norm,
+        target=target,
+        samples=samples,
+        seed=seed,
+        batch_size=batch_size,
+        device=device,
+        gradients=True,
+    )
+
+
+class _Wrapped(nn.Module):
+    """A predictor as the module in evaluation mode that foolbox asks for."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        super().__init__()
+        self.predictor = predictor
+        self.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.predictor(x)
+
+
+def _starts(batch: Batch, pool: Tensor) -> tuple[Tensor, Tensor]:
+    """Return for attacks from decisions where to start, (R, ...), and which R rows have a start.
+
+    The image of ``pool`` that the classifier is surest to take for what the attacker wants.
+    """
+    parts = torch.split(pool, len(batch.x))
+    with torch.no_grad():
+        logits_MC = torch.cat([batch.predictor(part) for part in parts])
+    M, B = len(pool), len(batch.x)
+    pairs_logits = logits_MC.repeat_interleave(B, 0)
+    losses = objectives.losses(
+        pairs_logits, batch.y.repeat(M), "margin", targeted=batch.targeted
+    ).view(M, B)
+    starts = pool[losses.argmax(0)]
+    rows = torch.nonzero(batch.broken(starts))[:, 0]
+    return starts[rows], rows
+
+
+def _foolbox() -> Any:
+    try:
+        return importlib.import_module("foolbox")
+    except ImportError as error:
+        raise MissingExtraError("foolbox_attack", "attacks") from error
