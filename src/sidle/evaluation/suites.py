@@ -127,30 +127,30 @@ def suite(name: SuiteName, budgets: Budgets) -> Suite:
     if name not in SUITES:
         raise ArgumentError(f"suite: expected one of {', '.join(SUITES)}, got {name!r}.")
     restarts = {"fast": 1, "full": 5}[name]
-    planned = [_bound(attacks.fgsm, "fgsm", "linf", budgets)]
+    planned = [_bound("fgsm", attacks.fgsm, "linf", budgets, {"norm": "linf"})]
     for norm in attacks.NORMS:
         for loss in attacks.LOSSES:
             settings = {"norm": norm, "loss": loss, "n_steps": 20, "restarts": restarts}
             label = "pgd" if loss == "cross-entropy" else "pgd-margin"
-            planned.append(_bound(attacks.pgd, f"{label}-{norm}", norm, budgets, **settings))
+            planned.append(_bound(f"{label}-{norm}", attacks.pgd, norm, budgets, settings))
     if name == "full":
+        spatial = functools.partial(_foolbox, attack="spatial", settings={})
         planned += [
-            _bound(attacks.square, "square", "linf", budgets, n_queries=1000),
+            _bound("square", attacks.square, "linf", budgets, {"n_queries": 1000}),
             _near("carlini-wagner", budgets, {"binary_search_steps": 5, "steps": 200}),
             _near("boundary", budgets, {"steps": 1000}),
             _near("hop-skip-jump", budgets, {"steps": 20}),
-            PlannedAttack(
-                "spatial",
-                None,
-                math.inf,
-                functools.partial(_foolbox, attack="spatial", settings={}),
-            ),
+            PlannedAttack("spatial", None, math.inf, spatial),
         ]
     return Suite(name, tuple(planned), {"fast": 8, "full": 16}[name])
 
 
 def _bound(
-    method: Callable[..., Attacked], name: str, norm: Norm, budgets: Budgets, **settings: Any
+    name: str,
+    method: Callable[..., Attacked],
+    norm: Norm,
+    budgets: Budgets,
+    settings: Mapping[str, Any],
 ) -> PlannedAttack:
     epsilon = budgets.of(norm)
     return PlannedAttack(
