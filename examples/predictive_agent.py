@@ -11,7 +11,7 @@ from sidle.ppcg.agents.settings import NetworkSettings
 from sidle.ppcg.stable_baselines import StableBaselinesEnvironment
 from sidle.ppcg.vector_environment import VectorEnvironment
 
-STEPS = 32 * 32 * 14
+STEPS = 16 * 32 * 8
 orchard = playable.find("orchard")
 
 
@@ -22,13 +22,13 @@ def encoder(observation_space, channels):
 def agent():
     """Return an agent that sees 5 x 5 tiles around itself: what lies outside, it must remember."""
     levels = VectorEnvironment(
-        orchard, 32, curriculum=curriculum.Fixed(0.3), ego_window=5, max_episode_steps=200
+        orchard, 16, curriculum=curriculum.Fixed(0.3), ego_window=5, max_episode_steps=200
     )
     return RecurrentPPO(
         "MlpLstmPolicy",
         StableBaselinesEnvironment(levels),
         n_steps=32,
-        batch_size=32 * 32,  # all of a rollout, once: this PPO is A2C
+        batch_size=32 * 16,  # all of a rollout, once: this PPO is A2C
         n_epochs=1,
         learning_rate=1e-3,
         policy_kwargs={
@@ -44,7 +44,7 @@ def agent():
     )
 
 
-loss = AuxiliarySettings(steps=8, context="agent", learning_rate=1e-3)
+loss = AuxiliarySettings(steps=4, context="agent", negatives=64, updates=6, learning_rate=2e-3)
 for name, settings in {"cpc": loss, "shuffled-time": controls(loss)["shuffled-time"]}.items():
     with seeding.scope(0):
         model, auxiliary = agent(), ContrastiveCallback(settings, seed=0)
@@ -53,7 +53,7 @@ for name, settings in {"cpc": loss, "shuffled-time": controls(loss)["shuffled-ti
             model.learn(STEPS, callback=[auxiliary, keeper])
     told = auxiliary.metrics
     print(
-        f"{name}: after {model.num_timesteps:,} ticks, what will be seen is told from 128 others "
+        f"{name}: after {model.num_timesteps:,} ticks, what will be seen is told from 64 others "
         f"{told['accuracy']:.0%} of the time; memory knows at least {told['bound']:.2f} nats of it"
     )
 
