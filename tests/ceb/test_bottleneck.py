@@ -182,6 +182,8 @@ def test_outlier_scores_are_rate_and_distance_to_the_nearest_class():
     torch.testing.assert_close(found["R"], rate.mean(0))
     far = model.outlier_scores(100 * X)
     assert (far["Re"] > found["Re"]).float().mean() > 0.8
+    assert made(objective="deterministic").outlier_scores(X) == {}
+    assert MeanPrediction(model, 2).outlier_scores(X).keys() == {"R", "Re"}
 
 
 def test_printing_tells_the_knob_under_all_its_names():

@@ -7,6 +7,7 @@ what a representation holds. Read `bottleneck` first, then `objectives` for the 
 from sidle.ceb.attaching import attach
 from sidle.ceb.bottleneck import Bottleneck, BottleneckLoss, MeanPrediction, Terms
 from sidle.ceb.families import Diagonal, Family, FullCovariance, Identity, VonMisesFisher
+from sidle.ceb.hierarchical import HierarchicalBottleneck, HierarchicalLoss
 from sidle.ceb.information import Information, measure
 from sidle.ceb.marginals import MixtureMarginal
 from sidle.ceb.objectives import (
@@ -17,7 +18,9 @@ from sidle.ceb.objectives import (
     rho_from_beta_vib,
     rho_from_gamma,
 )
+from sidle.ceb.predictive import PredictiveBottleneck, PredictiveLoss
 from sidle.ceb.schedules import Annealing
+from sidle.ceb.two_views import TwoViewsBottleneck, TwoViewsLoss
 
 __all__ = [
     "Annealing",
@@ -26,11 +29,17 @@ __all__ = [
     "Diagonal",
     "Family",
     "FullCovariance",
+    "HierarchicalBottleneck",
+    "HierarchicalLoss",
     "Identity",
     "Information",
     "MeanPrediction",
     "MixtureMarginal",
+    "PredictiveBottleneck",
+    "PredictiveLoss",
     "Terms",
+    "TwoViewsBottleneck",
+    "TwoViewsLoss",
     "VonMisesFisher",
     "attach",
     "beta_vib",

@@ -23,7 +23,8 @@ logits.
 
 The marginal m(z) is a part of the objective of VIB. For all others it only measures the rate: its
 loss is ``found.marginal_loss``, on draws held fixed, and its parameters (`marginal_parameters`)
-want an optimiser of their own, so that nothing of it reaches the network.
+want an optimiser of their own, so that nothing of it reaches the network. In turn the objectives
+other than CEB leave b(z|y) alone: their Re means something only after b was trained on it.
 
 Letters: B = rows; C = classes; D = dimensions of z; P = statistics; S = draws.
 References: [CEB1] Fischer 2020, doi:10.3390/e22090999, sections 2 and 3. [CEB2] Fischer and Alemi
@@ -299,8 +300,11 @@ class Bottleneck(nn.Module):
         """Return how odd inputs look, each (B,), in nats [CEB1, section 4.3].
 
         "R": the rate, mean over ``samples`` draws. "Re": residual information to the class that is
-        nearest, min_y KL(e(.|x) || b(.|y)), as the label is not known.
+        nearest, min_y KL(e(.|x) || b(.|y)), as the label is not known. Nothing of an objective that
+        draws no z, for which neither means anything.
         """
+        if not self.draws:
+            return {}
         statistics_BP = self.encode(x)
         z = self.family.draw(statistics_BP, samples, None)
         rate_SB = self.family.log_density(z, statistics_BP) - self.marginal.log_density(z)
