@@ -275,6 +275,7 @@ def test_figures_show_what_there_is(records):
     ]  # fmt: skip
     for figure in found.values():
         assert drawing.problem(figure.plotly) is None
+    assert "1 to 2 ticks ahead" in found["agents-information"].caption
     assert found["agents-scores"].plotly["layout"]["xaxis"]["ticktext"] == ["Orchard", "Solarfox"]
     shown = found["agents-scores"].plotly["data"]
     assert [trace["name"] for trace in shown] == list(figures.TITLES.values())

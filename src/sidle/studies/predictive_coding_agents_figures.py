@@ -101,6 +101,7 @@ def _curve_figure(records: Sequence[Record], game: str, memory: bool) -> Figure:
 
 def _bound_figure(records: Sequence[Record], games: Sequence[str]) -> Figure:
     traces: list[Trace] = []
+    ahead = max(record["ahead"] for record in agents_of(records) if "bound" in record["curve"])
     ceiling = (0.0, [0.0, 0.0])
     for index, game in enumerate(games):
         some = agents_of(records, game=game, loss="cpc")
@@ -116,8 +117,8 @@ def _bound_figure(records: Sequence[Record], games: Sequence[str]) -> Figure:
     return Figure(
         "agents-information",
         "What an agent's memory tells of what it will see",
-        "Lower bound on the information between memory and what is seen up to eight ticks later, "
-        "given the actions in between, mean over the steps ahead; before each rollout's update.",
+        "Lower bound on the information between memory and what is seen later, given the actions "
+        f"in between: mean over 1 to {ahead} ticks ahead, before each rollout's update.",
         draw.figure(traces, _TICKS, "nats"),
     )
 
