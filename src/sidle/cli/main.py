@@ -41,6 +41,11 @@ COMMANDS = {
         "sidle.cli.barrier", "barrier", "are two checkpoints linearly connected on given data"
     ),
     "prune": Command("sidle.cli.prune", "prune", "prune the weights of a checkpoint"),
+    "evaluate": Command(
+        "sidle.cli.evaluate",
+        "evaluate",
+        "calibration, attacks, outliers and corruptions of a model",
+    ),
     "play": Command("sidle.cli.play", "play", "play a game in the browser, or watch an agent"),
     "train": Command("sidle.cli.train", "train", "train an agent on a game"),
     "levels check": Command("sidle.cli.levels", "check", "check a game of your own"),
