@@ -1,7 +1,7 @@
 """The domain of agents in the study `predictive-coding`: CPC beside an agent that plays [CPC, 3.4].
 
 A cell trains one agent on one game. Agents see a window around themselves, so that a policy with
-an LSTM has to remember what lies outside of it; on the reactive game all is in view. The agent is
+an LSTM has to remember what lies outside of it; the reactive game they see whole. The agent is
 A2C with memory: recurrent PPO of one pass over the whole rollout, which is A2C [A2CPPO]. Each is
 trained with the contrastive loss and without, on the same levels from the same weights, and with
 what else might explain a gain: the loss of the same steps in random order, and moved images
@@ -34,20 +34,21 @@ LOSSES = ("none", "cpc", "shuffled-time", "augmentation-alone", "no-loss")
 class AgentSettings:
     """Settings of the domain `agents`."""
 
-    memory: tuple[str, ...] = ("orchard", "embers", "graveyard")
+    memory: tuple[str, ...] = ("embers", "graveyard", "orchard")
     """Games that are seen through a small window, so that memory matters."""
-    reactive: tuple[str, ...] = ("solarfox",)
-    """Games of which all that matters is in view: no gain is expected."""
+    reactive: tuple[str, ...] = ("meteors",)
+    """Games that are seen whole and ask for reactions: no gain is expected. They are trained
+    without the controls."""
     losses: tuple[str, ...] = ("none", "cpc", "shuffled-time", "augmentation-alone")
     """What trains beside the agent: none, cpc, or a control, shuffled-time, augmentation-alone or
     no-loss (the same is computed and thrown away, which ends like none)."""
     difficulty: float = 0.3
     """Of the generated levels, in [0, 1]."""
     window: int = 5
-    """Side of the window around the avatar in games of memory, odd."""
-    reactive_window: int = 9
-    """The same in reactive games."""
-    steps: int = 250_880
+    """Side of the window around the avatar in games of memory, odd; 0: all is seen."""
+    reactive_window: int = 0
+    """The same in reactive games; 0: they see all."""
+    steps: int = 150_528
     """Ticks of training, over all levels side by side."""
     n_envs: int = 32
     """Levels played side by side."""
@@ -74,7 +75,7 @@ class AgentSettings:
     that the policy does not use."""
     ahead: int = 8
     """Steps ahead that are predicted (the paper: up to 30)."""
-    negatives: int = 128
+    negatives: int = 64
     """Other steps that what came is told from."""
     cpc_learning_rate: float = 1e-3
     """Of the contrastive loss, by an Adam of its own."""
@@ -99,8 +100,9 @@ class AgentSettings:
         if not 0 <= self.difficulty <= 1:
             raise ArgumentError(f"difficulty: must lie in [0, 1], got {self.difficulty}.")
         for name in ("window", "reactive_window"):
-            if getattr(self, name) < 1 or getattr(self, name) % 2 == 0:
-                raise ArgumentError(f"{name}: expected an odd number, got {getattr(self, name)}.")
+            side = getattr(self, name)
+            if side < 0 or (side and side % 2 == 0):
+                raise ArgumentError(f"{name}: expected an odd number or 0, got {side}.")
         if self.context not in ("agent", "own"):
             raise ArgumentError(f"context: expected agent or own, got {self.context!r}.")
         if self.rollout < 32:
@@ -114,7 +116,7 @@ class AgentSettings:
 
 PRESETS: Mapping[str, AgentSettings] = {
     "quick": AgentSettings(
-        memory=("orchard",),
+        memory=("embers",),
         reactive=(),
         losses=("none", "cpc"),
         steps=8_192,
@@ -136,6 +138,8 @@ PRESETS: Mapping[str, AgentSettings] = {
 }
 """By name of the study's preset; `standard` trains no agents."""
 
+_CONTROLS = ("shuffled-time", "augmentation-alone")  # not for reactive games
+
 _AGENT = (
     "difficulty", "steps", "n_envs", "rollout", "longest", "learning_rate", "discount", "gae",
     "entropy", "filters", "features", "units",
@@ -153,6 +157,8 @@ def cells(settings: AgentSettings, seeds: int) -> list[Cell]:
     for seed in range(seeds):
         for game, window in windows.items():
             for loss in settings.losses:
+                if loss in _CONTROLS and game in settings.reactive:
+                    continue
                 which: dict[str, Any] = {"kind": KIND, "game": game, "loss": loss}
                 which |= {"memory": game in settings.memory, "window": window}
                 which |= {name: values[name] for name in _AGENT}

@@ -83,13 +83,14 @@ def agent_of(cell: Cell) -> RecurrentPPO:
     With a loss beside it the encoder has moved by then, and they begin near 1.
     """
     settings = cell.settings
+    window = settings["window"] or None
     game = playable.find(settings["game"])
     environment = StableBaselinesEnvironment(
         VectorEnvironment(
             game,
             settings["n_envs"],
             curriculum=curriculum.Fixed(settings["difficulty"]),
-            ego_window=settings["window"],
+            ego_window=window,
             max_episode_steps=settings["longest"],
             seed=seeding.split(cell.seed, "predictive_coding", "levels"),
         )
@@ -97,7 +98,7 @@ def agent_of(cell: Cell) -> RecurrentPPO:
     network = NetworkSettings(
         filters=settings["filters"],
         features=settings["features"],
-        ego_window=settings["window"],
+        ego_window=window,
         stride=1,
     )
     return RecurrentPPO(

@@ -18,7 +18,7 @@ from sidle.studies.study import Claim, Record, select
 
 Effect = Mapping[int, float]
 
-GAMES = ("orchard", "embers", "graveyard")  # each with a claim of its own
+GAMES = ("embers", "graveyard", "orchard")  # each with a claim of its own
 
 
 def agents_of(records: Sequence[Record], **which: object) -> list[Record]:

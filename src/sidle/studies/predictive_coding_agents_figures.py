@@ -68,13 +68,13 @@ def _score_figure(records: Sequence[Record], games: Sequence[str]) -> Figure:
             _colour(loss),
         )
     reactive = games_of(records, memory=False)
-    names = ", ".join(map(_title, reactive))
+    names = " and ".join(map(_title, reactive))
     return Figure(
         "agents-scores",
         "Agents: what a contrastive loss beside their own gains",
         "Mean score over the last quarter of training, on generated levels. All agents of a seed "
         "begin from the same weights on the same levels and train for the same number of ticks."
-        + (f" All that matters is in view in {names}." if reactive else ""),
+        + (f" {names} is seen whole and asks for reactions alone." if reactive else ""),
         draw.figure(traces, "", "score"),
     )
 
@@ -86,15 +86,12 @@ def _curve_figure(records: Sequence[Record], game: str, memory: bool) -> Figure:
         if x:
             traces += draw.line_with_band(x, *_over_seeds(rows), TITLES[loss], _colour(loss))
     window = agents_of(records, game=game)[0]["window"]
+    seen = f"{window} x {window} tiles around itself" if window else "the whole level"
     return Figure(
         f"agents-{game}-training",
         f"{_title(game)}: the score while training",
-        f"Mean score of the last 200 episodes. The agent sees {window} x {window} tiles around "
-        + (
-            "itself and has to remember what lies outside of them."
-            if memory
-            else "itself, all that it has to react to."
-        ),
+        f"Mean score of the last 200 episodes. The agent sees {seen}"
+        + (" and has to remember what lies outside of them." if memory and window else "."),
         draw.figure(traces, _TICKS, "score"),
     )
 
