@@ -22,6 +22,7 @@ NAMES = {
     "connectivity": "sidle.studies.connectivity",
     "level-generation": "sidle.studies.level_generation",
     "sublinear": "sidle.studies.sublinear",
+    "bottleneck": "sidle.studies.bottleneck",
 }
 
 

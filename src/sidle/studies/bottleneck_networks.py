@@ -33,6 +33,7 @@ class Residual(nn.Module):
         blocks: blocks of a group.
         pooled: average the last map over space, as in [WIDE], before the layer that makes
             features; a small network learns much faster where that layer sees all of the map.
+        hidden: units of a layer between the map and the features; 0: none, as in [WIDE].
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Residual(nn.Module):
         strides: Sequence[int],
         blocks: int,
         pooled: bool,
+        hidden: int = 0,
     ) -> None:
         super().__init__()
         channels, height, width = shape
@@ -60,12 +62,16 @@ class Residual(nn.Module):
         self.blocks = nn.Sequential(*layers)
         for stride in (stem_stride, *strides):
             height, width = math.ceil(height / stride), math.ceil(width / stride)
-        self.features = nn.Linear(before * (1 if pooled else height * width), features)
+        seen = before * (1 if pooled else height * width)
+        self.hidden = nn.Linear(seen, hidden) if hidden else None
+        self.features = nn.Linear(hidden or seen, features)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Return features, shape (B, F)."""
         map_BCHW = F.relu(self.blocks(self.stem(2 * x_BCHW - 1)))
         seen: Tensor = map_BCHW.mean((2, 3)) if self.pooled else map_BCHW.flatten(1)
+        if self.hidden is not None:
+            seen = F.relu(self.hidden(seen))
         features_BF: Tensor = self.features(seen)
         return features_BF
 

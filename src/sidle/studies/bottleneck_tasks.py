@@ -99,6 +99,7 @@ class Task:
         strides: stride of the first block of each group.
         blocks: blocks of a group.
         pooled: average the last map over space.
+        hidden: units of a layer between the map and the features; 0: none.
         attack_steps: steps of the attacks that adversarial training trains against.
         annealing: share of training over which rho falls to its value.
         target: class that Carlini-Wagner aims at ("Trouser" of Fashion-MNIST, as in [CEB1]).
@@ -117,6 +118,7 @@ class Task:
     strides: tuple[int, ...] = ()
     blocks: int = 1
     pooled: bool = False
+    hidden: int = 0
     attack_steps: int = 7
     annealing: float = 0.1
     target: int = 1
@@ -131,13 +133,15 @@ _SMALL = functools.partial(
     Task,
     network="residual",
     batch_size=100,
-    learning_rate=2e-3,
-    dim=32,
-    stem=24,
+    learning_rate=4e-3,
+    dim=64,
+    stem=16,
     stem_stride=2,
-    widths=(48, 96),
+    widths=(32, 64),
     strides=(2, 2),
-    attack_steps=5,
+    hidden=256,
+    annealing=0.5,
+    attack_steps=4,
 )
 _WIDE = functools.partial(
     Task, network="residual", widths=(160, 320, 640), strides=(1, 2, 2), stem=16, blocks=4
@@ -145,10 +149,10 @@ _WIDE = functools.partial(
 
 TASKS: dict[str, Task] = {
     "digits": _SMALL(
-        "digits", epochs=30, batch_size=50, dim=16, stem=16, stem_stride=1, widths=(24, 48)
+        "digits", epochs=30, batch_size=50, dim=32, stem_stride=1, widths=(24, 48), hidden=64
     ),
-    "fashion_mnist": _SMALL("fashion_mnist", epochs=30),
-    "cifar10": _SMALL("cifar10", epochs=40, widths=(96, 192), stem=48, dim=64),
+    "fashion_mnist": _SMALL("fashion_mnist", epochs=24),
+    "cifar10": _SMALL("cifar10", epochs=40, stem=48, widths=(96, 192), hidden=512),
     # Wide ResNet 28x10 [CEB2, section 3.1]; AutoAugment is left out.
     "cifar10-paper": _WIDE(
         "cifar10", epochs=1500, batch_size=128, learning_rate=1e-3, dim=128, pooled=True
@@ -173,6 +177,7 @@ def encoder(task: Task) -> nn.Module:
         strides=task.strides,
         blocks=task.blocks,
         pooled=task.pooled,
+        hidden=task.hidden,
     )
 
 
