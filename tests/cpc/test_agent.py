@@ -180,6 +180,19 @@ def test_the_encoder_moves_as_far_as_the_weight_says():
     assert np.allclose(moved, [1e-4, 3e-4], rtol=1e-2)
 
 
+@pytest.mark.parametrize(("weight", "begins_at_one"), [(0.0, True), (1.0, False)])
+def test_ratios_of_ppo_begin_at_one_only_where_the_encoder_stays(weight, begins_at_one):
+    # One pass over all of a rollout, so that no step of PPO comes before its ratios.
+    environment = DummyVecEnv([Strip] * 4)
+    learner = PPO(
+        "CnnPolicy", environment, n_steps=32, batch_size=STEPS, n_epochs=1, device="cpu", seed=0,
+        policy_kwargs={"features_extractor_class": Filters, "normalize_images": False},
+    )  # fmt: skip
+    auxiliary = ContrastiveCallback(settings(weight=weight, learning_rate=0.1), seed=3)
+    learner.learn(STEPS, callback=auxiliary, log_interval=1_000)
+    assert (abs(learner.logger.name_to_value["train/approx_kl"]) < 1e-6) == begins_at_one
+
+
 def test_without_weight_the_same_is_computed():
     with_loss, without = (
         watched(chosen, rollouts=2) for chosen in (settings(), controls(settings())["no-loss"])
