@@ -299,6 +299,7 @@ _TABLES: tuple[tuple[str, tuple[str, ...], Callable[[Assessment], Rows]], ...] =
         _corruption_rows,
     ),
 )
+_WORDS = ("norm", "audit", "check", "outcome", "found", "score")
 _RIGHT = (
     "value",
     "budget",
@@ -349,8 +350,8 @@ def _answer(found: Assessment) -> tuple[Literal["holds", "does not hold", "undec
     if not audits:
         return "undecided", f"{plain} right, {worst} under attack, not audited", calibrated
     if any(audit.verdict != "passed" for audit in audits):
-        return "does not hold", f"{plain} right, {worst} under attack: suspect", calibrated
-    return "holds", f"{plain} right, {worst} under attack", calibrated
+        return "does not hold", f"{plain} right; {worst} under attack is suspect", calibrated
+    return "holds", f"{plain} right, {worst} under attack, audit passed", calibrated
 
 
 def _show(options: EvaluateOptions, found: Assessment) -> None:
@@ -391,7 +392,7 @@ def _sheet(options: EvaluateOptions, found: Assessment, command: str) -> Sheet:
         notes=_notes(found),
         figures=_figures(found),
         tables=tuple(
-            sheet.Table(title, columns, rows)
+            sheet.Table(title, columns, rows, _WORDS)
             for title, columns, rows_of in _TABLES
             if (rows := rows_of(found))
         ),

@@ -27,11 +27,12 @@ class Figure:
 
 @dataclass(frozen=True)
 class Table:
-    """Numbers in named columns; the first column names the rows."""
+    """Numbers in named columns; the first column names the rows, those in ``words`` hold words."""
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
+    words: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
