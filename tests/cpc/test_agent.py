@@ -188,9 +188,11 @@ def test_ratios_of_ppo_begin_at_one_only_where_the_encoder_stays(weight, begins_
         "CnnPolicy", environment, n_steps=32, batch_size=STEPS, n_epochs=1, device="cpu", seed=0,
         policy_kwargs={"features_extractor_class": Filters, "normalize_images": False},
     )  # fmt: skip
+    learner.policy.action_net.weight.data *= 100  # policies begin almost blind to features
     auxiliary = ContrastiveCallback(settings(weight=weight, learning_rate=0.1), seed=3)
     learner.learn(STEPS, callback=auxiliary, log_interval=1_000)
-    assert (abs(learner.logger.name_to_value["train/approx_kl"]) < 1e-6) == begins_at_one
+    divergence = learner.logger.name_to_value["train/approx_kl"]
+    assert divergence < 1e-6 if begins_at_one else divergence > 1e-3
 
 
 def test_without_weight_the_same_is_computed():
