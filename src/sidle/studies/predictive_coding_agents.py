@@ -2,11 +2,11 @@
 
 A cell trains one agent on one game. Agents see a window around themselves, so that a policy with
 an LSTM has to remember what lies outside of it; the reactive game they see whole. The agent is
-A2C with memory: recurrent PPO of one pass over the whole rollout, which is A2C [A2CPPO]. Each is
-trained with the contrastive loss and without, on the same levels from the same weights, and with
-what else might explain a gain: the loss of the same steps in random order, and moved images
-alone. ``none`` also stands for the same compute without the loss, which leaves an agent as it is to
-the last bit (a test of `sidle.cpc.agent` says so).
+A2C with memory: recurrent PPO of one pass over the whole rollout, which is A2C [A2CPPO] with
+normalised advantages and Adam. Each is trained with the contrastive loss and without, on the same
+levels from the same weights, and with what else might explain a gain: the loss of the same steps in
+random order, and moved images alone. ``none`` also stands for the same compute without the loss,
+which leaves an agent as it is to the last bit (a test of `sidle.cpc.agent` says so).
 
 References: [CPC] A. van den Oord, Y. Li, O. Vinyals 2018, arXiv:1807.03748. [A2CPPO] S. Huang et
 al. 2022, "A2C is a special case of PPO", arXiv:2205.09123. [CURL] M. Laskin, A. Srinivas,
