@@ -105,7 +105,8 @@ def main():
     text = f"""# What attacks cost
 
 `python benchmarks/bench_attacks.py` on {datetime.date.today()},
-{provenance.machine()["processor"]}, torch {torch.__version__}, {torch.get_num_threads()} threads, foolbox {foolbox.__version__}.
+{provenance.machine()["processor"]}, torch {torch.__version__}, {torch.get_num_threads()} threads,
+foolbox {foolbox.__version__}.
 
 The fast suite with its audit took **{seconds:.0f} s** for {TEST:,} images (bar: 180 s). Accuracy
 {suite.accuracy:.1%}, in the worst case {worst}; audit {", ".join(sorted(audits))}.
