@@ -37,6 +37,8 @@ COMMANDS = {
     "xc predict": Command("sidle.cli.xc", "predict", "write the best labels of each row"),
     "xc evaluate": Command("sidle.cli.xc", "evaluate", "P@k, nDCG@k and PSP@k of a classifier"),
     "xc info": Command("sidle.cli.xc", "info", "what a classifier was trained on, and how"),
+    "cpc train": Command("sidle.cli.cpc", "train", "learn to represent sound, images or text"),
+    "cpc embed": Command("sidle.cli.cpc", "embed", "write embeddings of sound, images or text"),
     "barrier": Command(
         "sidle.cli.barrier", "barrier", "are two checkpoints linearly connected on given data"
     ),

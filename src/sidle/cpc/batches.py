@@ -148,7 +148,7 @@ def images(
         batch_size: B, in [1, N].
         seed: names the order and what augmentation draws.
         augmentation: takes uint8 images (B, H, W, C) and a generator, returns images of that shape
-            or patches; `sidle.cpc.augmentation` has some.
+            or patches.
 
     Raises:
         ShapeError: not uint8 of four dimensions.

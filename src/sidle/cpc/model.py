@@ -336,6 +336,13 @@ class ContrastivePredictiveCoding(nn.Module):
             StorageError: the file cannot be read.
             CheckpointError: it is damaged, or no model of a preset.
         """
+        return cls.load_with_notes(path, device=device)[0]
+
+    @classmethod
+    def load_with_notes(
+        cls, path: str | Path, *, device: str | torch.device = "cpu"
+    ) -> tuple[ContrastivePredictiveCoding, dict[str, Any]]:
+        """Return the model as `load`, and the notes that `save` was given; errors as `load`."""
         tree = _read(path)
         if tree["settings"] is None:
             raise CheckpointError(
@@ -344,7 +351,7 @@ class ContrastivePredictiveCoding(nn.Module):
             )
         model = cls.of(settings_of_dict(tree["settings"]))
         model.load_state_dict(tree["state"])
-        return model.to(device)
+        return model.to(device), tree["notes"]
 
     def restore(self, path: str | Path) -> dict[str, Any]:
         """Take over weights and draws of a file that `save` wrote; return its notes.
