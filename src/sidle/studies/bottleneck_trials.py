@@ -240,7 +240,7 @@ def outlier_table(
 
 def corrupted(
     subject: Subject, x: Tensor, y: Tensor, settings: Mapping[str, Any], seed: int
-) -> dict[str, list[float]]:
+) -> dict[str, list[float | None]]:
     """Return accuracy by kind of corruption, an entry a severity."""
     few = slice(settings["corruption_images"])
     found = corruptions.corruption_accuracy(
