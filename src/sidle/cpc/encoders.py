@@ -114,15 +114,35 @@ class AudioEncoder(nn.Module):
             x_BL = x_BL.masked_fill(behind_BL, 0.0)
         beyond = self.receptive_field - self.hop
         x_BL = functional.pad(x_BL, (beyond // 2, beyond - beyond // 2))
-        # Channels last in memory from here on: each step's channels lie side by side.
-        x_BDT = x_BL[:, None]
+        x_BTD = x_BL[:, :, None]
         last = len(self.strides) - 1
         for i, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
-            x_BTD: Tensor = norm(convolution(x_BDT).transpose(1, 2))
+            assert isinstance(convolution, nn.Conv1d)
+            x_BTD = norm(_convolved(x_BTD, convolution))
             if i < last or self.last_relu:
                 x_BTD = x_BTD.relu()
-            x_BDT = x_BTD.transpose(1, 2)
         return x_BTD
+
+
+def _convolved(x_BTC: Tensor, convolution: nn.Conv1d) -> Tensor:
+    """Return a convolution along T whose kernel is twice its stride s, channels last: (B, T, D).
+
+    Cut into blocks of s steps, each output is a linear map of a block plus one of the next: one
+    product of matrices as they lie in memory, where a general convolution would turn channels
+    outwards and back for the normalisation between layers.
+    """
+    (stride,), weight_DCK = convolution.stride, convolution.weight
+    D, C, _ = weight_DCK.shape
+    B, T = x_BTC.shape[0], x_BTC.shape[1] // stride
+    block_BTF = x_BTC[:, : T * stride].reshape(B, T, stride * C)
+    # Weights of the first and of the second block, (2, D, s C).
+    halves = weight_DCK.view(D, C, 2, stride).permute(2, 0, 3, 1).reshape(2, D, stride * C)
+    if C == 1:  # few numbers, many channels to come: rather twice the input than twice the output
+        both = torch.cat([block_BTF[:, :-1], block_BTF[:, 1:]], dim=2)
+        return functional.linear(both, torch.cat(list(halves), dim=1), convolution.bias)
+    first, second = functional.linear(block_BTF, halves.flatten(0, 1)).chunk(2, dim=2)
+    found = first[:, :-1] + second[:, 1:]
+    return found if convolution.bias is None else found + convolution.bias
 
 
 def audio_strides(sample_rate: int, seconds: float = 0.01) -> tuple[int, ...]:
