@@ -17,7 +17,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 from sidle import seeding, storage, studies
@@ -94,7 +96,26 @@ def own_game(tmp_path_factory):
     )
     extreme.write_xc(place / "rows.txt", rows)
     ExtremeClassifier(hidden=8, n_epochs=1).fit(rows.features, rows.labels).save(place / "model")
+    unlabelled(place)
     return place
+
+
+def unlabelled(place):
+    """Make folders of sound, images and text, and a model of the text."""
+    generator = np.random.default_rng(0)
+    for name in ("recordings", "pictures", "pages"):
+        (place / name).mkdir()
+    for i in range(2):
+        noise = 0.1 * generator.standard_normal(4000)
+        soundfile.write(place / "recordings" / f"{i}.wav", noise, 8000, "PCM_16")
+        pixels = generator.integers(0, 256, (12, 12, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(place / "pictures" / f"{i}.png")
+        words = [f"The {word} saw it {i} times. It left." for word in ("cat", "dog", "fish")]
+        (place / "pages" / f"{i}.txt").write_text(" ".join(words), encoding="utf-8")
+    little = ("--steps", "1", "--features", "8", "--context-features", "8")
+    out = str(place / "model-of-few-pages")
+    with contextlib.redirect_stdout(io.StringIO()):
+        main.main(["cpc", "train", str(place / "pages"), "--domain", "text", "--out", out, *little])
 
 
 @pytest.fixture
