@@ -102,6 +102,57 @@ def test_several_positives_are_each_contrasted_with_the_negatives_alone(reductio
     assert found.n_candidates.tolist() == counts
 
 
+SHARES = (draw(N, seed=6) ** 2).masked_fill(torch.arange(N) == 4, 0.0)  # one counts for nothing
+
+
+@every_chunk
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("own", [False, True], ids=["shared", "own"])
+def test_weights_count_each_loss(reduction, own, chunk_rows):
+    places = torch.randint(M, (N, P), generator=seeding.torch_generator(7))
+
+    def chunked(query, key):
+        settings = {"weight": SHARES, "reduction": reduction, "chunk_rows": chunk_rows}
+        if own:
+            return info_nce_with_negatives(query, key[:N], places, pool_MD=key, **settings).loss
+        return info_nce(query, key, **settings).loss
+
+    def dense(query, key):
+        if own:
+            scores = (query * key[:N]).sum(1), (query[:, None] * key[places]).sum(2)
+            losses = reference.softmax_loss(*scores)
+        else:
+            losses = reference.info_nce(query, key, OWN)
+        total = (losses * SHARES).sum()
+        return total / SHARES.sum() if reduction == "mean" else total
+
+    assert_same(chunked, dense, QUERY, KEY)
+
+
+def test_places_are_checked_unless_they_are_known_to_lie_in_the_pool():
+    far = torch.full((N, P), M, dtype=torch.int64)
+    with pytest.raises(ArgumentError, match="negatives must be int64"):
+        info_nce_with_negatives(QUERY, QUERY, far, pool_MD=KEY)
+    with pytest.raises(IndexError):
+        info_nce_with_negatives(QUERY, QUERY, far, pool_MD=KEY, check=False)
+    plain = info_nce_with_negatives(QUERY, QUERY, INDEX, pool_MD=KEY)
+    unchecked = info_nce_with_negatives(QUERY, QUERY, INDEX, pool_MD=KEY, check=False)
+    assert torch.equal(plain.losses, unchecked.losses)
+
+
+def test_weights_of_other_shapes_or_where_they_have_no_meaning_are_refused():
+    for settings, error in (
+        ({"weight": SHARES[:3]}, ShapeError),
+        ({"weight": torch.ones(N, dtype=torch.int64)}, ShapeError),
+        ({"weight": SHARES, "reduction": "none"}, ArgumentError),
+        ({"weight": SHARES, "positive": torch.arange(N)[:, None].expand(N, 2)}, ArgumentError),
+    ):
+        with pytest.raises(error, match="weight"):
+            info_nce(QUERY, KEY, **settings)
+    with pytest.raises(ArgumentError, match="weight"):
+        info_nce(QUERY, KEY[:N], symmetric=True, weight=SHARES)
+
+
 @every_chunk
 @pytest.mark.parametrize("mask", [None, MASK[:, :N]], ids=["all", "masked"])
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
