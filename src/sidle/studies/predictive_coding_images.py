@@ -1,0 +1,288 @@
+"""The domain of images in the study `predictive-coding`: patches predicted from those above.
+
+A cell pre-trains one model on the training images without their labels [CPC, section 3.2] and then
+asks what a linear classifier reads off its latents, averaged over the image, from few labels or
+many. Beside it: the same encoder untrained; as many principal components of the pixels as the
+encoder has features; the pixels themselves; and the same encoder with a linear layer, trained on
+the same labels from the start, its steps chosen on a fifth of them.
+
+References: [CPC] A. van den Oord, Y. Li, O. Vinyals 2018, arXiv:1807.03748. [CPC2] O. Henaff et al.
+2020, arXiv:1905.09272 (few labels).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from sidle import seeding, storage
+from sidle import training as training_loop
+from sidle.cpc import ContrastivePredictiveCoding, ImageSettings, batches, negatives, train
+from sidle.data import images
+from sidle.data.images import Images
+from sidle.errors import ArgumentError
+from sidle.evaluation import probes
+from sidle.runs import Run
+from sidle.studies.study import Cell
+
+KIND = "images"
+BATCH_OF_FEATURES = 500
+_Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class ImagesSettings:
+    """Settings of the domain `images`."""
+
+    datasets: tuple[str, ...] = ("fashion_mnist", "cifar10")
+    """Sets of images; the claims hold for each."""
+    train_images: int = 20_000
+    """Images to learn from, at most."""
+    test_images: int = 0
+    """Images to test on, at most; 0 takes all."""
+    steps: int = 4000
+    """Steps of pre-training."""
+    batch_size: int = 64
+    """Images of a step."""
+    learning_rate: float = 1e-3
+    """Of pre-training, by Adam; it rises over 100 steps and falls along half a cosine."""
+    grid: int = 7
+    """Patches a side."""
+    width: int = 32
+    """Channels of the encoder's first stage."""
+    features: int = 128
+    """Features of a patch."""
+    context_features: int = 128
+    """Units of the context."""
+    ahead: tuple[int, ...] = (2, 3, 4)
+    """Rows down that are predicted."""
+    n_negatives: int = 128
+    """Patches of other images that a positive is told from."""
+    fractions: tuple[float, ...] = (0.01, 0.1, 1.0)
+    """Shares of the labels that classifiers are given."""
+    supervised_steps: int = 2000
+    """Most steps of training with labels."""
+    supervised_rates: tuple[float, ...] = (3e-4, 1e-3)
+    """Learning rates of training with labels; the better one on held-out labels counts."""
+
+    def __post_init__(self) -> None:
+        for name in ("train_images", "steps", "batch_size", "width", "features", "context_features",
+                     "n_negatives", "supervised_steps"):  # fmt: skip
+            if (value := getattr(self, name)) < 1:
+                raise ArgumentError(f"images.{name}: expected at least 1, got {value}.")
+        if not self.fractions or not all(0 < share <= 1 for share in self.fractions):
+            raise ArgumentError(
+                f"images.fractions: expected shares in (0, 1], got {list(self.fractions)}."
+            )
+        if not self.supervised_rates or self.learning_rate <= 0 or min(self.supervised_rates) <= 0:
+            raise ArgumentError("images: learning rates must be above 0.")
+
+
+def cells(settings: ImagesSettings, seeds: int) -> list[Cell]:
+    """Return a cell for each seed and data set, seed by seed."""
+    values = {name: getattr(settings, name) for name in settings.__dataclass_fields__}
+    del values["datasets"]
+    plain = {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
+    digests = {name: digest(name) for name in settings.datasets}
+    return [
+        Cell(
+            f"images-{name}-seed{seed}",
+            {"kind": KIND, "dataset": name, **plain},
+            seed,
+            digests[name],
+        )
+        for seed in range(seeds)
+        for name in settings.datasets
+    ]
+
+
+def digest(dataset: str) -> str:
+    """Return the digest of a set of images."""
+    return storage.digest(*(part.digest() for part in _load(dataset)))
+
+
+@functools.lru_cache(maxsize=2)
+def _load(dataset: str) -> tuple[Images, Images]:
+    return images.load(dataset)
+
+
+def run_cell(cell: Cell, run: Run) -> dict[str, Any]:
+    """Pre-train, probe, and compare.
+
+    Returns:
+        ``accuracy``: by method ("cpc", "random", "pca", "pixels", "supervised") and share of the
+        labels, on test images; ``pretraining``: ``loss``, ``bound``, ``ceiling`` in nats and
+        ``accuracy`` at the end, and ``curve`` with ``step``, ``bound`` and ``accuracy``.
+    """
+    settings = cell.settings
+    training, test = _rows(cell)
+    model = ContrastivePredictiveCoding.of(model_settings(cell, training))
+    untrained = ContrastivePredictiveCoding.of(model_settings(cell, training))
+    batch_of = batches.images(
+        training.pixels, min(settings["batch_size"], len(training)),
+        seed=seeding.split(cell.seed, "images", "order"),
+    )  # fmt: skip
+    every = max(1, settings["steps"] // 20)
+    records = train(
+        model, batch_of, settings["steps"], learning_rate=settings["learning_rate"],
+        warmup=min(100, settings["steps"] // 4), decay=True, run=run, log_every=every,
+        description=cell.label,
+    )  # fmt: skip
+    spaces = {
+        "cpc": [_latents(model, part) for part in (training, test)],
+        "random": [_latents(untrained, part) for part in (training, test)],
+        "pca": _components(training, test, settings["features"], cell.seed),
+        "pixels": [_flat(part) for part in (training, test)],
+    }
+    accuracy: dict[str, dict[str, float]] = {name: {} for name in (*spaces, "supervised")}
+    for fraction in settings["fractions"]:
+        rows = probes.label_fraction(
+            training.labels, fraction, seed=seeding.split(cell.seed, "labels")
+        )
+        for name, (x, x_test) in spaces.items():
+            found = probes.linear_probe(
+                x[rows], training.labels[rows], x_test, test.labels,
+                seed=seeding.split(cell.seed, "probe"),
+            )  # fmt: skip
+            accuracy[name][f"{fraction:g}"] = round(found.accuracy, 5)
+        accuracy["supervised"][f"{fraction:g}"] = round(supervised(cell, training, test, rows), 5)
+    last = records[-1]
+    return {
+        "accuracy": accuracy,
+        "pretraining": {
+            **{name: round(last[name], 5) for name in ("loss", "bound", "ceiling", "accuracy")},
+            "curve": {
+                name: [round(record[name], 5) for record in records]
+                for name in ("step", "bound", "accuracy")
+            },
+        },
+    }
+
+
+def _rows(cell: Cell) -> tuple[Images, Images]:
+    """Return training and test images, the first so many of a fixed random order."""
+    training, test = _load(cell.settings["dataset"])
+    generator = seeding.numpy_generator(seeding.split(0, "images", cell.settings["dataset"]))
+    made = []
+    for part, most in (
+        (training, cell.settings["train_images"]),
+        (test, cell.settings["test_images"]),
+    ):
+        rows = generator.permutation(len(part))[: most or None]
+        made.append(Images(part.pixels[rows], part.labels[rows], part.class_names))
+    return made[0], made[1]
+
+
+def model_settings(cell: Cell, training: Images) -> ImageSettings:
+    """Return the preset of a cell's model; its seed is the cell's."""
+    settings = cell.settings
+    _, height, width, channels = training.pixels.shape
+    return ImageSettings(
+        size=(height, width),
+        channels=channels,
+        grid=settings["grid"],
+        features=settings["features"],
+        width=settings["width"],
+        context_features=settings["context_features"],
+        steps=tuple(settings["ahead"]),
+        negatives=negatives.OtherSequences(settings["n_negatives"]),
+        seed=seeding.split(cell.seed, "images", "model"),
+    )
+
+
+def _latents(model: ContrastivePredictiveCoding, part: Images) -> _Array:
+    found = model.represent(part.pixels, level="encoder", pool="mean", batch_size=BATCH_OF_FEATURES)
+    made: _Array = found.numpy()
+    return made
+
+
+def _flat(part: Images) -> _Array:
+    found: _Array = part.pixels.reshape(len(part), -1).astype(np.float32) / 255
+    return found
+
+
+def _components(training: Images, test: Images, features: int, seed: int) -> list[_Array]:
+    from sklearn.decomposition import PCA
+
+    x, x_test = _flat(training), _flat(test)
+    state = seeding.split(seed, "pca") % 2**32
+    model = PCA(min(features, *x.shape), random_state=state).fit(x)
+    return [model.transform(part).astype(np.float32) for part in (x, x_test)]
+
+
+class _Classifier(nn.Module):
+    """The encoder of a model, averaged over patches, and a linear layer."""
+
+    def __init__(self, encoder: nn.Module, features: int, classes: int) -> None:
+        super().__init__()
+        self.encoder, self.last = encoder, nn.Linear(features, classes)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.last(self.encoder(pixels).mean((1, 2)))
+        return logits
+
+
+def supervised(cell: Cell, training: Images, test: Images, rows: _Array) -> float:
+    """Return the test accuracy of the same encoder, trained on labels of ``rows`` alone.
+
+    For each learning rate it is trained on four fifths and looked at on the rest now and then; the
+    rate and the number of steps that did best are then taken on all of them.
+    """
+    settings, seed = cell.settings, seeding.split(cell.seed, "supervised")
+    held_out = probes.label_fraction(training.labels[rows], 0.2, seed=seed)
+    fitted = np.setdiff1d(np.arange(len(rows)), held_out)
+    if len(np.unique(training.labels[rows][fitted])) < 2:
+        fitted = np.arange(len(rows))
+    most = settings["supervised_steps"]
+    best = (-1.0, settings["supervised_rates"][0], most)
+    for rate in settings["supervised_rates"]:
+        for step, network in _fits(cell, training, rows[fitted], rate, most):
+            right = _accuracy(network, training, rows[held_out])
+            best = max(best, (right, rate, step), key=lambda found: found[0])
+    _, rate, steps = best
+    for _, network in _fits(cell, training, rows, rate, steps):
+        last = network
+    return _accuracy(last, test, np.arange(len(test)))
+
+
+def _fits(
+    cell: Cell, training: Images, rows: _Array, rate: float, steps: int
+) -> Iterator[tuple[int, _Classifier]]:
+    """Train on ``rows``; yield the number of steps done and the network, ten times, at the end."""
+    settings = cell.settings
+    seed = seeding.split(cell.seed, "supervised", "weights")
+    with seeding.scope(seed):
+        encoder = ContrastivePredictiveCoding.of(model_settings(cell, training)).encoder
+        network = _Classifier(encoder, settings["features"], len(training.class_names))
+    optimizer = torch.optim.Adam(network.parameters(), rate, fused=True)
+    batch_of = training_loop.minibatches(
+        (torch.from_numpy(training.pixels[rows]), torch.from_numpy(training.labels[rows])),
+        min(settings["batch_size"], len(rows)),
+        seed=seed,
+    )
+    every = max(1, steps // 10)
+    for step in range(steps):
+        network.train()
+        optimizer.zero_grad(set_to_none=True)
+        pixels, labels = batch_of(step)
+        loss = nn.functional.cross_entropy(network(pixels), labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        if (step + 1) % every == 0 or step + 1 == steps:
+            yield step + 1, network
+
+
+@torch.no_grad()
+def _accuracy(network: nn.Module, part: Images, rows: _Array) -> float:
+    network.eval()
+    right = 0
+    for some in np.array_split(rows, max(1, len(rows) // BATCH_OF_FEATURES)):
+        found = network(torch.from_numpy(part.pixels[some])).argmax(1).numpy()
+        right += int((found == part.labels[some]).sum())
+    return right / len(rows)

@@ -1,0 +1,63 @@
+"""The study's cells of images learn without labels, and compare by the same labels."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from sidle import runs
+from sidle.errors import ArgumentError
+from sidle.studies import predictive_coding_images as study
+
+TINY = study.ImagesSettings(
+    datasets=("digits",), train_images=200, test_images=100, steps=8, batch_size=20, grid=3,
+    width=4, features=8, context_features=8, ahead=(1, 2), n_negatives=16, fractions=(0.1, 1.0),
+    supervised_steps=20, supervised_rates=(1e-3, 3e-3),
+)  # fmt: skip
+
+
+def outcome(cell, place):
+    with runs.open_run(place, cell.identity("code")) as run:
+        return study.run_cell(cell, run)
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    (cell,) = study.cells(TINY, 1)
+    return outcome(cell, tmp_path_factory.mktemp("images") / "run")
+
+
+def test_all_methods_are_given_each_share_of_the_labels(found):
+    assert set(found["accuracy"]) == {"cpc", "random", "pca", "pixels", "supervised"}
+    for by_share in found["accuracy"].values():
+        assert set(by_share) == {"0.1", "1"}
+    assert found["accuracy"]["pixels"]["1"] > 0.8
+    assert found["accuracy"]["pixels"]["1"] > found["accuracy"]["pixels"]["0.1"]
+    assert found["pretraining"]["ceiling"] == pytest.approx(np.log(17), abs=1e-4)
+
+
+def test_the_same_cell_gives_the_same_result(found, tmp_path):
+    (cell,) = study.cells(TINY, 1)
+    assert outcome(cell, tmp_path / "again") == found
+    assert outcome(dataclasses.replace(cell, seed=1), tmp_path / "other") != found
+
+
+def test_training_with_labels_learns_from_the_given_rows_alone(monkeypatch):
+    (cell,) = study.cells(
+        dataclasses.replace(TINY, supervised_steps=100, supervised_rates=(3e-3,)), 1
+    )
+    training, test = study._rows(cell)
+    rows = np.arange(100)
+    plain = study.supervised(cell, training, test, rows)
+    changed = dataclasses.replace(training, labels=training.labels.copy())
+    changed.labels[100:] = 0
+    assert study.supervised(cell, changed, test, rows) == plain
+    changed.labels[:] = np.random.default_rng(0).permutation(training.labels)
+    assert study.supervised(cell, changed, test, rows) < plain - 0.15
+
+
+def test_bad_settings_are_refused():
+    with pytest.raises(ArgumentError, match="fractions"):
+        study.ImagesSettings(fractions=(0.0,))
+    with pytest.raises(ArgumentError, match=r"images\.steps"):
+        study.ImagesSettings(steps=0)
