@@ -44,16 +44,17 @@ def test_the_same_cell_gives_the_same_result(found, tmp_path):
 
 def test_training_with_labels_learns_from_the_given_rows_alone(monkeypatch):
     (cell,) = study.cells(
-        dataclasses.replace(TINY, supervised_steps=100, supervised_rates=(3e-3,)), 1
+        dataclasses.replace(TINY, supervised_steps=80, supervised_rates=(2e-2,)), 1
     )
     training, test = study._rows(cell)
-    rows = np.arange(100)
+    rows = np.arange(150)
     plain = study.supervised(cell, training, test, rows)
     changed = dataclasses.replace(training, labels=training.labels.copy())
-    changed.labels[100:] = 0
+    changed.labels[150:] = 0
     assert study.supervised(cell, changed, test, rows) == plain
     changed.labels[:] = np.random.default_rng(0).permutation(training.labels)
-    assert study.supervised(cell, changed, test, rows) < plain - 0.15
+    assert study.supervised(cell, changed, test, rows) < plain - 0.08
+    assert plain > 0.2
 
 
 def test_bad_settings_are_refused():
