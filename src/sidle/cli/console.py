@@ -19,21 +19,23 @@ def parse(
     *,
     example: str,
     default: Any = None,
+    flat: bool = True,
 ) -> T:
     """Return ``options`` (a dataclass) filled from command-line ``arguments``.
 
     The dataclass's docstring, with ``example`` below it, heads the help page. A bad command line
-    prints what was wrong and exits with code 2.
+    prints what was wrong and exits with code 2. ``flat`` leaves the names of parts out of flags.
     """
     import tyro
 
     keywords = {} if default is None else {"default": default}
+    markers: tuple[Any, ...] = (tyro.conf.FlagCreatePairsOff,)
     parsed: T = tyro.cli(
         options,
         prog=f"sidle {command}",
         description=f"{inspect.getdoc(options)}\n\nExample: {example}",
         args=list(arguments),
-        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+        config=(tyro.conf.OmitArgPrefixes, *markers) if flat else markers,
         **keywords,
     )
     return parsed

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -172,11 +172,20 @@ def _dry_run(
 
 def _parse(arguments: Sequence[str], settings: Any) -> tuple[Options, Any]:
     """Return the options and ``settings`` as changed by the flags in ``arguments``."""
+    import tyro
+
+    # These two leave no trace in names of flags; parts of settings do (--audio.steps).
+    bare = tyro.conf.arg(name="")
     both = dataclasses.make_dataclass(
-        "RunStudy", [("run", Options), ("settings", type(settings), settings)], frozen=True
+        "RunStudy",
+        [
+            ("run", Annotated[Options, bare]),
+            ("settings", Annotated[type(settings), bare], settings),
+        ],
+        frozen=True,
     )
     both.__doc__ = Options.__doc__
-    parsed = console.parse(both, "run", arguments, example=EXAMPLE)
+    parsed = console.parse(both, "run", arguments, example=EXAMPLE, flat=False)
     if getattr(parsed.settings, "seeds", None) is not None and parsed.settings.seeds < 1:
         raise UsageError(f"--seeds must be at least 1, got {parsed.settings.seeds}.")
     if parsed.run.workers < 0:

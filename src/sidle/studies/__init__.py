@@ -19,6 +19,7 @@ __all__ = ["NAMES", "find"]
 # Name on the command line -> the module that defines STUDY. Nothing is imported until asked for.
 NAMES = {
     "mutual-information": "sidle.studies.mutual_information",
+    "predictive-coding": "sidle.studies.predictive_coding",
     "connectivity": "sidle.studies.connectivity",
     "level-generation": "sidle.studies.level_generation",
     "sublinear": "sidle.studies.sublinear",

@@ -43,7 +43,7 @@ class ImagesSettings:
     datasets: tuple[str, ...] = ("fashion_mnist", "cifar10")
     """Sets of images; the claims hold for each."""
     train_images: int = 20_000
-    """Images to learn from, at most."""
+    """Images to learn from, at most; 0 takes all."""
     test_images: int = 0
     """Images to test on, at most; 0 takes all."""
     steps: int = 4000
@@ -72,7 +72,7 @@ class ImagesSettings:
     """Learning rates of training with labels; the better one on held-out labels counts."""
 
     def __post_init__(self) -> None:
-        for name in ("train_images", "steps", "batch_size", "width", "features", "context_features",
+        for name in ("steps", "batch_size", "width", "features", "context_features",
                      "n_negatives", "supervised_steps"):  # fmt: skip
             if (value := getattr(self, name)) < 1:
                 raise ArgumentError(f"images.{name}: expected at least 1, got {value}.")
