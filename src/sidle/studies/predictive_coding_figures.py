@@ -105,7 +105,7 @@ def _heard(records: Sequence[Record]) -> Figure:
         "Accuracy of linear classifiers on recordings never heard before: what is said (digits or "
         "phones) and who says it, every 10 ms; and digits of speakers who were left out, a clip a "
         "vector.",
-        draw.figure(_points(columns, columns), "", "accuracy", y_format=_SHARE),
+        draw.figure(_points(columns, columns), "", "accuracy", y_format=_SHARE, y_range=(0, 1)),
     )
 
 
@@ -129,7 +129,9 @@ def _variants(records: Sequence[Record]) -> Figure | None:
         "Sound: steps ahead, and whose latents are negatives",
         "Accuracy on what is said, at every latent. One thing differs from the model that is "
         "compared above: how many latents ahead are predicted, or what they are told from.",
-        draw.figure(_points({"cpc": ordered}, ("cpc",)), "", "accuracy", y_format=_SHARE),
+        draw.figure(
+            _points({"cpc": ordered}, ("cpc",)), "", "accuracy", y_format=_SHARE, y_range=(0, 1)
+        ),
     )
 
 
@@ -156,7 +158,9 @@ def _seen(records: Sequence[Record], dataset: str) -> Figure:
         f"Images: accuracy against labels, {_title(dataset)}",
         "Accuracy on test images against the share of labels that a classifier is given: linear on "
         "features learned without any, or the same network trained on them from the start.",
-        draw.figure(traces, "share of the labels", "accuracy", x_log=True, y_format=_SHARE),
+        draw.figure(
+            traces, "share of the labels", "accuracy", x_log=True, y_format=_SHARE, y_range=(0, 1)
+        ),
     )
 
 
@@ -172,7 +176,7 @@ def _said(records: Sequence[Record]) -> Figure:
         "text-accuracy",
         "Text: what can be read off single sentences",
         "Accuracy of linear classifiers on sentences of other texts than the model has read.",
-        draw.figure(_points(columns, columns), "", "accuracy", y_format=_SHARE),
+        draw.figure(_points(columns, columns), "", "accuracy", y_format=_SHARE, y_range=(0, 1)),
     )
 
 
