@@ -229,6 +229,25 @@ def test_attacks_of_foolbox_run_in_our_frame(attack, settings):
         assert found.robust_accuracy_within(half) > found.robust_accuracy
 
 
+@pytest.mark.parametrize(
+    ("attack", "settings"),
+    [
+        ("boundary", {"steps": 60}),
+        ("hop-skip-jump", {"steps": 2, "max_gradient_eval_steps": 50}),
+        ("carlini-wagner", {"steps": 30, "binary_search_steps": 2, "initial_const": 1.0}),
+    ],
+)
+def test_attacks_of_foolbox_run_on_a_classifier_that_draws(attack, settings):
+    pytest.importorskip("foolbox")
+    _, x, _ = problem(n=12, spread=0.3)
+    y = Linear()(x).argmax(1)
+    model = Linear(noise=0.3)
+    found = attacks.foolbox_attack(model, x, y, attack, settings=settings, samples=8, seed=1)
+    again = attacks.foolbox_attack(model, x, y, attack, settings=settings, samples=8, seed=1)
+    assert torch.equal(found.x, again.x)
+    assert found.success.float().mean() > 0.2
+
+
 def test_a_nearest_attack_finds_the_known_distance_of_a_linear_classifier():
     pytest.importorskip("foolbox")
     model, x, y = problem()

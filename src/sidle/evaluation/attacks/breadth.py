@@ -2,7 +2,8 @@
 
 Our own core (`pgd`, `fgsm`, `spsa`, `square`) is exact to its definitions; the rest are foolbox's,
 run in our frame: same checks, seeds and honest recounting. foolbox judges an image by one call of
-the classifier, so a classifier that draws is wrapped in its mean prediction.
+the classifier, so a classifier that draws is wrapped in its mean prediction; attacks from decisions
+alone see the same draws at every call, as they search for a boundary that must not move.
 
     attack            finds                                        made by
     deepfool          near, L2 or L-inf ("deepfool-linf")          Moosavi-Dezfooli et al. 2016
@@ -30,6 +31,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sidle import seeding
 from sidle.errors import ArgumentError, MissingExtraError
 from sidle.evaluation.attacks import attacked, objectives
 from sidle.evaluation.attacks.attacked import Attacked, Batch
@@ -107,13 +109,14 @@ def foolbox_attack(
         ) from error
 
     def method(batch: Batch) -> Tensor:
-        wrapped = foolbox.PyTorchModel(
-            _Wrapped(batch.predictor), bounds=(0, 1), device=batch.x.device
-        )
+        asked = _Wrapped(batch.predictor)
+        wrapped = foolbox.PyTorchModel(asked, bounds=(0, 1), device=batch.x.device)
         rows = torch.arange(len(batch.x), device=batch.x.device)
         more: dict[str, Any] = {}
         if attack in _FROM_DECISIONS:
-            starts, rows = _starts(batch, x.to(batch.x))
+            if batch.random:
+                asked.draws_of = int(torch.randint(2**31, (), generator=batch.generator))
+            starts, rows = _starts(batch, asked, x.to(batch.x))
             more["starting_points"] = starts
         if len(rows) == 0:
             return batch.x
@@ -148,37 +151,54 @@ def foolbox_attack(
 
 
 class _Wrapped(nn.Module):
-    """A predictor as the module in evaluation mode that foolbox asks for."""
+    """A predictor as the module in evaluation mode that foolbox asks for.
+
+    Attributes:
+        draws_of: seed of what the classifier draws at every call; None: it goes on drawing.
+    """
 
     def __init__(self, predictor: Predictor) -> None:
         super().__init__()
         self.predictor = predictor
+        self.draws_of: int | None = None
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.predictor(x)
+        if self.draws_of is None:
+            return self.predictor(x)
+        with seeding.scope(self.draws_of):
+            return self.predictor(x)
 
 
-def _starts(batch: Batch, pool: Tensor) -> tuple[Tensor, Tensor]:
+@torch.no_grad()
+def _starts(batch: Batch, asked: nn.Module, pool: Tensor) -> tuple[Tensor, Tensor]:
     """Return for attacks from decisions where to start, (R, ...), and which R rows have a start.
 
     The image of ``pool`` that the classifier is surest to take for what the attacker wants.
     """
     parts = torch.split(pool, len(batch.x))
-    with torch.no_grad():
-        logits_MC = torch.cat([batch.predictor(part) for part in parts])
+    logits_MC = torch.cat([batch.predictor(part) for part in parts])
     M, B = len(pool), len(batch.x)
-    pairs_logits = logits_MC.repeat_interleave(B, 0)
     losses = objectives.losses(
-        pairs_logits, batch.y.repeat(M), "margin", targeted=batch.targeted
+        logits_MC.repeat_interleave(B, 0), batch.y.repeat(M), "margin", targeted=batch.targeted
     ).view(M, B)
     starts = pool[losses.argmax(0)]
-    rows = torch.nonzero(batch.broken(starts))[:, 0]
+    rows = torch.arange(B, device=pool.device)
+    # As often as some fall out: what a classifier draws for an image depends on the others.
+    while len(rows):
+        logits = asked(starts[rows])
+        good = objectives.broken(logits, batch.y[rows], targeted=batch.targeted)
+        if bool(good.all()):
+            break
+        rows = rows[good]
     return starts[rows], rows
 
 
 def _foolbox() -> Any:
     try:
-        return importlib.import_module("foolbox")
+        with warnings.catch_warnings():
+            # Of a function that foolbox takes from where SciPy no longer wants it taken.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return importlib.import_module("foolbox")
     except ImportError as error:
         raise MissingExtraError("foolbox_attack", "attacks") from error
