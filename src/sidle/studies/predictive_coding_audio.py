@@ -30,13 +30,14 @@ import torch
 from torch import Tensor, nn
 
 from sidle import seeding, storage
-from sidle.cpc import AudioSettings, ContrastivePredictiveCoding, batches, negatives, train
+from sidle.cpc import AudioSettings, ContrastivePredictiveCoding, batches, negatives
 from sidle.cpc.negatives import Policy
 from sidle.data import audio, cepstra, synthetic
 from sidle.data.recordings import FULL_SCALE, Recordings, offsets_of
 from sidle.errors import ArgumentError
 from sidle.evaluation import probes
 from sidle.runs import Run
+from sidle.studies.predictive_coding_training import pretrained
 from sidle.studies.study import Cell
 
 KIND = "audio"
@@ -278,13 +279,13 @@ def run_cell(cell: Cell, run: Run) -> dict[str, Any]:
         ``content`` and ``speaker``: accuracy at every latent of test sequences, by method ("cpc";
         and where methods are compared "random", "mfcc", "supervised"); ``left_out`` (of digits):
         accuracy on digits of speakers who were left out, the mean over speakers, without
-        "supervised"; ``pretraining``: as of the images.
+        "supervised"; ``pretraining``: see `predictive_coding_training`.
     """
     settings = cell.settings
     model = model_of(cell)
     data = data_of(settings["dataset"], model.encoder.hop, settings["clips"], cell.seed)  # type: ignore[arg-type]
     untrained = model_of(cell)
-    records = _pretrained(cell, model, data.train.recordings, run)
+    pretraining = pretrained(cell, model, _windows(cell, model, data.train.recordings), run)
     spaces: dict[str, Callable[[Recordings], list[_Array]]] = {
         "cpc": functools.partial(_contexts, model)
     }
@@ -303,16 +304,7 @@ def run_cell(cell: Cell, run: Run) -> dict[str, Any]:
             found["left_out"] = {
                 name: round(_left_out(cell, data.clips, of), 5) for name, of in spaces.items()
             }
-    last = records[-1]
-    return found | {
-        "pretraining": {
-            **{name: round(last[name], 5) for name in ("loss", "bound", "ceiling", "accuracy")},
-            "curve": {
-                name: [round(record[name], 5) for record in records]
-                for name in ("step", "bound", "accuracy")
-            },
-        }
-    }
+    return found | {"pretraining": pretraining}
 
 
 def model_of(cell: Cell) -> ContrastivePredictiveCoding:
@@ -330,22 +322,21 @@ def model_of(cell: Cell) -> ContrastivePredictiveCoding:
     )
 
 
-def _pretrained(
-    cell: Cell, model: ContrastivePredictiveCoding, recordings: Recordings, run: Run
-) -> list[dict[str, float]]:
+def _windows(
+    cell: Cell, model: ContrastivePredictiveCoding, recordings: Recordings
+) -> batches.Batches:
+    """Return the windows of each step of pre-training."""
     settings = cell.settings
     hop: int = model.encoder.hop  # type: ignore[assignment]
     window = max(2, round(settings["window"] * recordings.sample_rate / hop)) * hop
-    batch_of = batches.audio(
-        recordings, settings["batch_size"], window, hop=hop,
+    return batches.audio(
+        recordings,
+        settings["batch_size"],
+        window,
+        hop=hop,
         seed=seeding.split(cell.seed, "audio", "order"),
         same_group=settings["negatives"].startswith("same-speaker"),
-    )  # fmt: skip
-    return train(
-        model, batch_of, settings["steps"], learning_rate=settings["learning_rate"],
-        warmup=min(100, settings["steps"] // 4), decay=True, run=run,
-        log_every=max(1, settings["steps"] // 20), description=cell.label,
-    )  # fmt: skip
+    )
 
 
 def _batched(recordings: Recordings) -> Iterator[tuple[_Array, Tensor, Tensor]]:

@@ -23,12 +23,13 @@ from torch import nn
 
 from sidle import seeding, storage
 from sidle import training as training_loop
-from sidle.cpc import ContrastivePredictiveCoding, ImageSettings, batches, negatives, train
+from sidle.cpc import ContrastivePredictiveCoding, ImageSettings, batches, negatives
 from sidle.data import images
 from sidle.data.images import Images
 from sidle.errors import ArgumentError
 from sidle.evaluation import probes
 from sidle.runs import Run
+from sidle.studies.predictive_coding_training import pretrained
 from sidle.studies.study import Cell
 
 KIND = "images"
@@ -117,8 +118,7 @@ def run_cell(cell: Cell, run: Run) -> dict[str, Any]:
 
     Returns:
         ``accuracy``: by method ("cpc", "random", "pca", "pixels", "supervised") and share of the
-        labels, on test images; ``pretraining``: ``loss``, ``bound``, ``ceiling`` in nats and
-        ``accuracy`` at the end, and ``curve`` with ``step``, ``bound`` and ``accuracy``.
+        labels, on test images; ``pretraining``: see `predictive_coding_training`.
     """
     settings = cell.settings
     training, test = _rows(cell)
@@ -128,12 +128,7 @@ def run_cell(cell: Cell, run: Run) -> dict[str, Any]:
         training.pixels, min(settings["batch_size"], len(training)),
         seed=seeding.split(cell.seed, "images", "order"),
     )  # fmt: skip
-    every = max(1, settings["steps"] // 20)
-    records = train(
-        model, batch_of, settings["steps"], learning_rate=settings["learning_rate"],
-        warmup=min(100, settings["steps"] // 4), decay=True, run=run, log_every=every,
-        description=cell.label,
-    )  # fmt: skip
+    pretraining = pretrained(cell, model, batch_of, run)
     spaces = {
         "cpc": [_latents(model, part) for part in (training, test)],
         "random": [_latents(untrained, part) for part in (training, test)],
@@ -152,17 +147,7 @@ def run_cell(cell: Cell, run: Run) -> dict[str, Any]:
             )  # fmt: skip
             accuracy[name][f"{fraction:g}"] = round(found.accuracy, 5)
         accuracy["supervised"][f"{fraction:g}"] = round(supervised(cell, training, test, rows), 5)
-    last = records[-1]
-    return {
-        "accuracy": accuracy,
-        "pretraining": {
-            **{name: round(last[name], 5) for name in ("loss", "bound", "ceiling", "accuracy")},
-            "curve": {
-                name: [round(record[name], 5) for record in records]
-                for name in ("step", "bound", "accuracy")
-            },
-        },
-    }
+    return {"accuracy": accuracy, "pretraining": pretraining}
 
 
 def _rows(cell: Cell) -> tuple[Images, Images]:

@@ -26,12 +26,13 @@ import numpy as np
 import torch
 
 from sidle import seeding, storage
-from sidle.cpc import ContrastivePredictiveCoding, TextSettings, batches, negatives, train
+from sidle.cpc import ContrastivePredictiveCoding, TextSettings, batches, negatives
 from sidle.data import documents, sources, text
 from sidle.data.text import Vocabulary
 from sidle.errors import ArgumentError
 from sidle.evaluation import probes
 from sidle.runs import Run
+from sidle.studies.predictive_coding_training import pretrained
 from sidle.studies.study import Cell
 
 KIND = "text"
@@ -203,7 +204,7 @@ def run_cell(cell: Cell, run: Run) -> dict[str, Any]:
 
     Returns:
         ``accuracy``: by labelled set and method ("cpc", "random", "random-words", "words",
-        "tf-idf", "lsa"), the mean over splits; ``pretraining``: as of the images.
+        "tf-idf", "lsa"), the mean over splits; ``pretraining``: see `predictive_coding_training`.
     """
     settings = cell.settings
     running = running_text(tuple(settings["corpora"]))
@@ -212,7 +213,7 @@ def run_cell(cell: Cell, run: Run) -> dict[str, Any]:
         min_count=2, max_size=settings["vocabulary"],
     )  # fmt: skip
     model, untrained = model_of(cell, words), model_of(cell, words)
-    records = _pretrained(cell, model, running, words, run)
+    pretraining = pretrained(cell, model, _passages(cell, running, words), run)
     embed = functools.partial(_embedded, cell, words)
     lsa = _directions(running, settings["features"], cell.seed)
     accuracy = {}
@@ -227,17 +228,7 @@ def run_cell(cell: Cell, run: Run) -> dict[str, Any]:
         found = {key: _probed(cell, labelled, x) for key, x in spaces.items()}
         found["words"], found["tf-idf"] = _bags(cell, labelled, False), _bags(cell, labelled, True)
         accuracy[name] = {key: round(value, 5) for key, value in found.items()}
-    last = records[-1]
-    return {
-        "accuracy": accuracy,
-        "pretraining": {
-            **{name: round(last[name], 5) for name in ("loss", "bound", "ceiling", "accuracy")},
-            "curve": {
-                name: [round(record[name], 5) for record in records]
-                for name in ("step", "bound", "accuracy")
-            },
-        },
-    }
+    return {"accuracy": accuracy, "pretraining": pretraining}
 
 
 def model_of(cell: Cell, words: Vocabulary) -> ContrastivePredictiveCoding:
@@ -256,13 +247,8 @@ def model_of(cell: Cell, words: Vocabulary) -> ContrastivePredictiveCoding:
     )
 
 
-def _pretrained(
-    cell: Cell,
-    model: ContrastivePredictiveCoding,
-    running: Sequence[Sequence[str]],
-    words: Vocabulary,
-    run: Run,
-) -> list[dict[str, float]]:
+def _passages(cell: Cell, running: Sequence[Sequence[str]], words: Vocabulary) -> batches.Batches:
+    """Return the passages of each step of pre-training."""
     settings = cell.settings
     most = settings["most_passages"] * settings["sentences"] or None
     kept, n = [], 0
@@ -271,15 +257,13 @@ def _pretrained(
             break
         kept.append(_encoded(words, some, settings["max_words"]))
         n += len(some)
-    batch_of = batches.text(
-        kept, settings["batch_size"], settings["sentences"],
-        seed=seeding.split(cell.seed, "text", "order"), max_words=settings["max_words"],
-    )  # fmt: skip
-    return train(
-        model, batch_of, settings["steps"], learning_rate=settings["learning_rate"],
-        warmup=min(100, settings["steps"] // 4), decay=True, run=run,
-        log_every=max(1, settings["steps"] // 20), description=cell.label,
-    )  # fmt: skip
+    return batches.text(
+        kept,
+        settings["batch_size"],
+        settings["sentences"],
+        seed=seeding.split(cell.seed, "text", "order"),
+        max_words=settings["max_words"],
+    )
 
 
 def _encoded(words: Vocabulary, sentences: Sequence[str], max_words: int) -> list[_Array]:
