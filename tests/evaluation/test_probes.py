@@ -78,12 +78,43 @@ def test_rows_of_a_group_do_not_help_to_choose():
     group = np.repeat(np.arange(40), 10)
     test = generator.standard_normal((50, 200)), generator.integers(0, 2, 50)
     copied = probes._held_out(y, np.arange(400), 0)
-    model, _ = probes._fitted(x[~copied], y[~copied], 1e-4, 300)
-    assert (model.predict(x[copied]) == y[copied]).mean() > 0.95
+    fit = probes._Fit(x[~copied], y[~copied], 300)
+    fit.with_strength(1e-4)
+    assert (fit.predict(x[copied]) == y[copied]).mean() > 0.95
     honest = probes._held_out(y, group, 0)
-    model, _ = probes._fitted(x[~honest], y[~honest], 1e-4, 300)
-    assert (model.predict(x[honest]) == y[honest]).mean() < 0.9
+    fit = probes._Fit(x[~honest], y[~honest], 300)
+    fit.with_strength(1e-4)
+    assert (fit.predict(x[honest]) == y[honest]).mean() < 0.9
     assert probes.linear_probe(x, y, *test, groups=group).n_train == 400
+
+
+def test_the_search_ends_at_the_strength_that_reads_held_out_rows_best():
+    # Twenty directions tell the class a little, 100 do not: too little penalty fits the noise.
+    generator = np.random.default_rng(5)
+    y = generator.integers(0, 3, 300)
+    x = generator.standard_normal((300, 120))
+    x[:, :20] += 0.5 * generator.standard_normal((3, 20))[y]
+    held_out = probes._held_out(y, np.arange(300), 0)
+    scores = {}
+    for strength in probes.STRENGTHS:
+        fit = probes._Fit(x[~held_out], y[~held_out], 300)
+        fit.with_strength(strength)
+        scores[strength] = (fit.predict(x[held_out]) == y[held_out]).mean()
+    best = max(scores, key=scores.__getitem__)
+    assert best == 100.0
+    assert scores[best] > scores[1.0]
+    assert probes.linear_probe(x, y, x, y).strength == best
+
+
+def test_a_fit_from_the_last_one_is_the_fit_from_nothing():
+    generator = np.random.default_rng(6)
+    y = generator.integers(0, 3, 200)
+    x = generator.standard_normal((200, 10)) + y[:, None]
+    warm, cold = probes._Fit(x, y, 300), probes._Fit(x, y, 300)
+    warm.with_strength(100.0)
+    assert warm.with_strength(1.0)
+    assert cold.with_strength(1.0)
+    np.testing.assert_allclose(warm.model.coef_, cold.model.coef_, atol=5e-3)
 
 
 def test_frames_are_rows_with_their_sequence_as_group():

@@ -4,10 +4,10 @@
     found.accuracy, found.strength
 
 Multinomial logistic regression (scikit-learn's) on features brought to mean 0 and variance 1 by the
-training rows. How much weights are held small is chosen on held-out training rows, then all
-training rows are fitted again: test rows choose nothing. Where rows come in groups (the frames of a
-recording, the recordings of a speaker), groups are held out whole, as rows of one group tell each
-other's labels.
+training rows. How much weights are held small is chosen on held-out training rows, from much to
+little until these are read worse; then all training rows are fitted again: test rows choose
+nothing. Where rows come in groups (the frames of a recording, the recordings of a speaker), groups
+are held out whole, as rows of one group tell each other's labels.
 
 Levels: an image or a sequence is a row (`sidle.cpc`'s ``represent`` pools); `frames` makes a row of
 every step of sequences. `label_fraction` picks the few labels that label efficiency is measured
@@ -87,7 +87,8 @@ def linear_probe(
         test_labels: (M,); a class that training rows lack counts as wrong.
         groups: group of each training row, (N,), held out whole where the strength is chosen; None:
             each row is its own.
-        strengths: penalties to choose from, positive; a single one is taken as it is.
+        strengths: penalties to choose from, positive, the largest tried first; a single one is
+            taken as it is.
         max_iterations: of each fit.
         seed: of the rows held out.
 
@@ -113,7 +114,8 @@ def linear_probe(
     if group.shape != (len(y),):
         raise ShapeError(f"linear_probe: expected {len(y)} groups, got shape {group.shape}.")
     chosen = _chosen(x, y, group, tuple(strengths), max_iterations, seed)
-    model, converged = _fitted(x, y, chosen, max_iterations)
+    model = _Fit(x, y, max_iterations)
+    converged = model.with_strength(chosen)
     return Probe(
         accuracy=float((model.predict(x_test) == y_test).mean()),
         train_accuracy=float((model.predict(x) == y).mean()),
@@ -201,17 +203,27 @@ def leave_groups_out(groups: Sequence[Any] | Array) -> Iterator[tuple[Any, Array
 def _chosen(
     x: Array, y: Array, group: Array, strengths: tuple[float, ...], max_iterations: int, seed: int
 ) -> float:
-    """Return the strength with the best accuracy on held-out groups; of equal ones the largest."""
+    """Return the strength with the best accuracy on held-out groups; of equal ones the largest.
+
+    From the largest on, each fit begins where the last one ended; the first one that reads the
+    held-out rows worse than the one before ends the search, as what follows would only fit the
+    training rows closer, and takes longest.
+    """
     if len(strengths) == 1:
         return strengths[0]
     held_out = _held_out(y, group, seed)
     if held_out is None:
         return max(strengths)
-    scores = []
+    fit = _Fit(x[~held_out], y[~held_out], max_iterations)
+    best, score = max(strengths), -1.0
     for strength in sorted(strengths, reverse=True):
-        model, _ = _fitted(x[~held_out], y[~held_out], strength, max_iterations)
-        scores.append((float((model.predict(x[held_out]) == y[held_out]).mean()), strength))
-    return max(scores)[1]
+        fit.with_strength(strength)
+        last, score = score, float((fit.predict(x[held_out]) == y[held_out]).mean())
+        if score < last:
+            break
+        if score > last:
+            best = strength
+    return best
 
 
 def _held_out(y: Array, group: Array, seed: int) -> Array | None:
@@ -232,19 +244,30 @@ def _held_out(y: Array, group: Array, seed: int) -> Array | None:
     return held_out
 
 
-def _fitted(x: Array, y: Array, strength: float, max_iterations: int) -> tuple[Any, bool]:
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+class _Fit:
+    """Logistic regression on rows brought to mean 0 and variance 1, fitted again and again."""
 
-    model = make_pipeline(
-        StandardScaler(), LogisticRegression(C=1 / strength, max_iter=max_iterations)
-    )
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always")
-        model.fit(x, y)
-    return model, not any(issubclass(one.category, ConvergenceWarning) for one in told)
+    def __init__(self, x: Array, y: Array, max_iterations: int) -> None:
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.preprocessing import StandardScaler
+
+        self.scale = StandardScaler().fit(x)
+        self.x, self.y = self.scale.transform(x), y
+        self.model = LogisticRegression(max_iter=max_iterations, warm_start=True)
+
+    def with_strength(self, strength: float) -> bool:
+        """Fit from where the last fit ended, at first from 0; return whether it came to rest."""
+        from sklearn.exceptions import ConvergenceWarning
+
+        self.model.set_params(C=1 / strength)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            self.model.fit(self.x, self.y)
+        return not any(issubclass(one.category, ConvergenceWarning) for one in told)
+
+    def predict(self, x: Array) -> Array:
+        found: Array = self.model.predict(self.scale.transform(x))
+        return found
 
 
 def _rows(which: str, features: Tensor | Array, labels: Tensor | Array) -> tuple[Array, Array]:
