@@ -79,6 +79,7 @@ def test_it_is_found_by_name_and_has_enough_seeds():
         {"samples": 0},
         {"train_images": -1},
         {"epoch_share": 0.0},
+        {"random_label_rate": 0.0},
     ],
 )
 def test_settings_out_of_range_are_refused_before_any_work(wrong):
@@ -134,11 +135,12 @@ def test_a_cell_holds_everything_its_figures_need(outcome):
 
 
 def test_random_labels_are_drawn_and_the_same_for_every_method(short):
-    seen = {}
+    seen, rates = {}, set()
     with pytest.MonkeyPatch.context() as patch:
 
         def train(task, chosen, images, test, settings, *rest, **keywords):
             seen[chosen.name] = images[1]
+            rates.add(task.learning_rate)
             raise KeyboardInterrupt
 
         patch.setattr(bottleneck_training, "train", train)
@@ -147,6 +149,7 @@ def test_random_labels_are_drawn_and_the_same_for_every_method(short):
                 cells.run_cell(cell_called(f"digits-random-labels-{name}-seed0"), None)
     first, second = seen.values()
     assert torch.equal(first, second)
+    assert rates == {TINY.random_label_rate}
     true = tasks.split(SHORT, TINY.random_label_images).train[1]
     # One in ten agrees by chance: of 100 labels, 10 with a standard deviation of 3.
     assert int((first == true).sum()) < 22

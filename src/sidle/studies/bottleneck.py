@@ -55,6 +55,9 @@ class Settings:
     """Images whose labels are drawn at random."""
     random_label_epochs: int = 60
     """Passes over them."""
+    random_label_rate: float = 2e-3
+    """Learning rate at the start, on random labels: at the task's own some deterministic networks
+    learn nothing, at a quarter of it they do not come to the end (seeds 100 to 103)."""
     outliers: tuple[str, ...] = ("uniform", "flipped", "mnist")
     """Sets of outliers: uniform noise, flipped test images, or another data set by name, which is
     left out where its images have another shape than the task's."""
@@ -105,6 +108,10 @@ class Settings:
         ):  # fmt: skip
             if (value := getattr(self, name)) < 1:
                 raise ArgumentError(f"{name}: expected at least 1, got {value}.")
+        if self.random_label_rate <= 0:
+            raise ArgumentError(
+                f"random_label_rate: expected a number above 0, got {self.random_label_rate}."
+            )
         for name in ("train_images", "test_images"):
             if (value := getattr(self, name)) < 0:
                 raise ArgumentError(f"{name}: expected 0 (all) or more, got {value}.")
@@ -202,7 +209,8 @@ _OF_METHODS = (
     "corruption_images",
 )  # fmt: skip
 _OF_RANDOM_LABELS = (
-    "random_label_images", "random_label_epochs", "curve_points", "curve_images", "samples",
+    "random_label_images", "random_label_epochs", "random_label_rate", "curve_points",
+    "curve_images", "samples",
 )  # fmt: skip
 
 

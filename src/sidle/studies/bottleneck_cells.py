@@ -6,6 +6,7 @@ doi:10.3390/e22101081.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -69,7 +70,8 @@ def memorised(cell: Cell, run: Run) -> dict[str, Any]:
         ``log_classes``, ``train``, ``peak`` and ``curve`` as `trained`, of the training images.
     """
     settings = cell.settings
-    task, method = task_of(settings), Method(**settings["method"])
+    task = dataclasses.replace(task_of(settings), learning_rate=settings["random_label_rate"])
+    method = Method(**settings["method"])
     split = tasks.split(task, settings["random_label_images"])
     _, classes = tasks.shape_and_classes(task)
     generator = seeding.torch_generator(seeding.split(cell.seed, "bottleneck", "random_labels"))
