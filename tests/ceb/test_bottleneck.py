@@ -292,7 +292,11 @@ def test_measures_are_means_over_all_rows_whatever_the_batches():
     assert found.label == pytest.approx(found.entropy - found.nll)
     assert found.entropy == pytest.approx(-sum(s * math.log(s) for s in (4 / 9, 3 / 9, 2 / 9)))
     assert found.accuracy == pytest.approx(float((terms.logits[0].argmax(-1) == Y).float().mean()))
+    # Nothing is drawn, so more draws are the same again.
+    assert measure(model, X, Y, samples=3).as_dict() == pytest.approx(found.as_dict())
     drawn = measure(made(), X, Y, samples=3, seed=1)
+    closed = made().terms(X, Y).residual.mean().item()
+    assert drawn.residual == pytest.approx(closed, rel=1e-5)
     assert drawn == measure(made(), X, Y, samples=3, seed=1)
     assert drawn != measure(made(), X, Y, samples=3, seed=2)
 

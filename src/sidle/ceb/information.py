@@ -88,12 +88,13 @@ def measure(
                 labels = y[rows].to(model.device)
                 found = {
                     "R": terms.rate,
-                    "Re": terms.residual,
+                    "Re": terms.residual[None],  # in closed form: no draws of it
                     "log_c": terms.log_likelihood,
                     "right": (terms.logits.argmax(-1) == labels).double(),
                 }
+                # Means over however many draws there are: nothing drawn is one.
                 sums = {
-                    name: sums[name] + float(value.double().sum()) / samples
+                    name: sums[name] + float(value.double().mean(0).sum())
                     for name, value in found.items()
                 }
     finally:
