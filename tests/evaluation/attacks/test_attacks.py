@@ -9,6 +9,7 @@ from torch import nn
 from sidle import seeding
 from sidle.errors import ArgumentError, MissingExtraError, ShapeError
 from sidle.evaluation import attacks
+from sidle.evaluation.attacks import objectives
 
 SHAPE = (1, 4, 4)
 D = 16
@@ -32,6 +33,17 @@ class Linear(nn.Module):
         if self.noise:
             score = score + self.noise * torch.randn_like(score)
         return torch.stack([score, torch.zeros_like(score)], 1)
+
+
+class Biased(Linear):
+    """The same with another score where the classes meet."""
+
+    def __init__(self, bias):
+        super().__init__()
+        self.bias = bias
+
+    def forward(self, x):
+        return super().forward(x) + torch.tensor([self.bias, 0.0])
 
 
 def problem(n=60, seed=0, spread=0.1):
@@ -143,14 +155,23 @@ def test_images_that_are_wrong_already_are_left_alone():
     assert (found.distance[:7] == 0).all()
 
 
-def test_early_stop_changes_time_and_nothing_else():
+@pytest.mark.parametrize("loss", attacks.LOSSES)
+def test_without_early_stop_as_many_are_broken_but_further_from_the_boundary(loss):
     model, x, y = three_classes()
-    common = {"epsilon": 0.2, "n_steps": 15, "restarts": 3, "seed": 4}
+    common = {"epsilon": 0.2, "n_steps": 15, "restarts": 3, "seed": 4, "loss": loss}
     slow = attacks.pgd(model, x, y, early_stop=False, **common)
     fast = attacks.pgd(model, x, y, **common)
     assert torch.equal(slow.success, fast.success)
-    torch.testing.assert_close(slow.x, fast.x)
+    assert 10 < int(slow.success.sum()) < 40
     assert fast.n_evaluations < slow.n_evaluations
+
+    def losses(found):
+        return objectives.losses(model(found.x), y, loss).detach()
+
+    gained = losses(slow) - losses(fast)
+    assert (gained[slow.success] >= 0).all()
+    assert (gained[slow.success] > 0.01).float().mean() > 0.8
+    torch.testing.assert_close(slow.x[~slow.success], fast.x[~fast.success])
 
 
 def test_restarts_help_and_seeds_decide():
@@ -191,6 +212,17 @@ def test_a_transfer_attacks_one_and_judges_another():
     other = nn.Sequential(nn.Flatten(), nn.Linear(D, 2)).double()
     weak = attacks.transfer(other, model, x, y, epsilon=0.01, n_steps=20)
     assert weak.success.sum() < same.success.sum()
+
+
+def test_a_transfer_goes_on_where_the_surrogate_is_broken():
+    # The surrogate's boundary is nearer than the model's, along the same direction.
+    model, x, _ = problem()
+    x = x[model(x).detach()[:, 0] > 0.05]
+    y = torch.zeros(len(x), dtype=torch.int64)
+    surrogate = Biased(-0.05)
+    epsilon = 2.0 * float(model(x).detach()[:, 0].max() / model.weight.detach().abs().sum())
+    found = attacks.transfer(surrogate, model, x, y, epsilon=epsilon, n_steps=20)
+    assert found.robust_accuracy == 0.0
 
 
 @pytest.mark.parametrize(

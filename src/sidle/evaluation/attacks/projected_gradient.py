@@ -3,9 +3,10 @@
 Each step moves an image by ``step_size`` in the steepest direction of the ball's norm
 (`norms.ascent`) and projects it back (`norms.project`). What counts is every image on the way: an
 image's result is the first one that is broken, or else the one with the largest loss. So a broken
-image may leave the batch at once (``early_stop``), which changes nothing of the result, only the
-time. Where the classifier draws at random an image is broken only after all steps, by fresh draws,
-and its result is the one with the largest loss.
+image leaves the batch at once. Without ``early_stop`` it goes on, and its result is the broken one
+with the largest loss: as many are broken, further from the boundary. Where the classifier draws at
+random an image is broken only after all steps, by fresh draws, and its result is the one with the
+largest loss.
 
 Letters: B = images; S = samples.
 References: [FGSM] Goodfellow et al. 2015, arXiv:1412.6572, section 4. [PGD] Madry et al. 2018,
@@ -107,8 +108,9 @@ def pgd(
             is that of the logarithm of the mean probability [EOT].
         noise: standard deviation of normal noise added to the input while the attack is made (a
             transformation to take the expectation over); results are judged without it.
-        early_stop: let broken images leave the batch; the same result, sooner. Without effect on
-            classifiers that draw.
+        early_stop: let images leave at their first success. Else all steps are taken, and of the
+            broken images on the way the one with the largest loss is kept: no more of them, but
+            further from the boundary. Without effect on classifiers that draw.
         seed: of starting points, noise and what the classifier draws.
         batch_size: images at once; S times as many go through the classifier.
         device: where to compute.
@@ -185,7 +187,7 @@ def climb(
     random_start: bool,
     early_stop: bool,
 ) -> Tensor:
-    """Return for every image of ``batch`` the first one on its way that is broken, or the worst.
+    """Return for every image of ``batch`` the worst one on its way, broken ones before others.
 
     Args:
         batch: images not yet broken.
@@ -215,7 +217,8 @@ def climb(
             else:
                 values, broken = _values(batch, images, y, loss)
             broken = broken & (not batch.random)
-            better = ~won[rows] & (broken | (values > highest[rows]))
+            first, higher = broken & ~won[rows], values > highest[rows]
+            better = first | (higher & (broken | ~won[rows]))
             result[rows[better]] = images[better]
             highest[rows[better]] = values[better].to(highest.dtype)
             won[rows] |= broken
