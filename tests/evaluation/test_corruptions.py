@@ -99,6 +99,19 @@ class Mean(nn.Module):
         return torch.stack([0.5 - mean, mean - 0.5], 1)
 
 
+@pytest.mark.parametrize("kind", corruptions.CORRUPTIONS)
+def test_images_come_back_in_the_usual_order_of_memory(kind):
+    found = corrupt(images(3), kind, 3)
+    assert found.is_contiguous()
+    found.view(len(found), -1)  # as many models do
+
+
+@pytest.mark.parametrize("kind", corruptions.CORRUPTIONS)
+def test_a_single_pixel_stays_a_number(kind):
+    found = corrupt(torch.full((2, 1, 1, 1), 0.5), kind, 5)
+    assert found.isfinite().all()
+
+
 def test_accuracy_is_told_by_kind_and_severity():
     x = torch.cat([torch.full((6, 1, 8, 8), 0.35), torch.full((6, 1, 8, 8), 0.65)])
     y = torch.arange(12) // 6

@@ -2,8 +2,8 @@
 
 Thirteen kinds in five severities, for grey and colour images of any size, as of the benchmark
 [COMMON] for small images; lengths (widths of blurs, waves, blocks) grow with the image, being given
-for 32 pixels. All chance comes from a generator that a seed names, one stream for each kind,
-severity and batch: the same seed corrupts the same images alike, whoever is judged on them.
+for 32 pixels. All chance comes from a generator that a seed names, one stream for each kind and
+severity: the same seed corrupts the same images alike, whoever is judged on them.
 
     noise     gaussian-noise  shot-noise  impulse-noise  speckle-noise
     blur      gaussian-blur  defocus-blur  motion-blur  pixelate
@@ -117,7 +117,9 @@ def _fog(x: Tensor, amount: float, generator: torch.Generator) -> Tensor:
         )
     low, high = cloud.amin((2, 3), keepdim=True), cloud.amax((2, 3), keepdim=True)
     brightest = x.amax((1, 2, 3), keepdim=True)
-    return (x + amount * (cloud - low) / (high - low)) * brightest / (brightest + amount)
+    # Of a single pixel the cloud has one height, and no shape.
+    shape = (cloud - low) / (high - low).clamp_min(1e-12)
+    return (x + amount * shape) * brightest / (brightest + amount)
 
 
 def _jpeg(x: Tensor, amount: float, generator: torch.Generator) -> Tensor:
@@ -193,7 +195,8 @@ def corrupt(x: Tensor, kind: str, severity: int, *, seed: int = 0) -> Tensor:
     method, amounts = _KINDS[kind]
     generator = seeding.torch_generator(seeding.split(seed, "corrupt", kind, severity))
     images = x.detach().cpu().to(torch.float32)
-    return method(images, amounts[severity - 1], generator).clamp(0, 1)
+    # In the usual order of memory, whatever the method left: models may ask for a view.
+    return method(images, amounts[severity - 1], generator).clamp(0, 1).contiguous()
 
 
 @dataclass(frozen=True)
