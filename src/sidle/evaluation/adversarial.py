@@ -68,8 +68,7 @@ def adversarial_batch(
         for _ in range(n_steps):
             moving = moved.detach().requires_grad_(True)
             values = objectives.losses(model(moving), y, "cross-entropy")
-            # Of the images alone: parameters are not asked.
-            (gradient,) = torch.autograd.grad(values.sum(), moving)
+            gradient = objectives.gradient(function, values, moving)
             moved = moving.detach() + length * norms.ascent(gradient, moving.detach(), norm)
             moved = norms.project(moved, x, epsilon, norm)
     finally:

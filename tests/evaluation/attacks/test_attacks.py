@@ -183,6 +183,36 @@ def test_restarts_help_and_seeds_decide():
     assert not torch.equal(one.x, attacks.pgd(model, x, y, epsilon=0.1, n_steps=3, seed=5).x)
 
 
+def test_a_gradient_that_is_no_number_does_not_protect():
+    linear, x, y = problem()
+    x = x.clone()
+    x[:, :, 0] = 0.5  # where the slope of the root of a square is 0 / 0
+    y = linear(x).argmax(1)
+
+    def rooted(seen):
+        sizes = (seen - 0.5).square().sqrt()
+        return linear(0.5 + sizes * (seen - 0.5).sign().detach())
+
+    for norm in attacks.NORMS:
+        common = {"epsilon": EPSILON[norm], "norm": norm, "random_start": False, "n_steps": 40}
+        # The first row of pixels is lost to the attack, the other three are not.
+        found = attacks.pgd(rooted, x, y, **common).success.sum()
+        assert found >= 0.6 * attacks.pgd(linear, x, y, **common).success.sum()
+
+
+def test_a_model_without_a_gradient_is_refused_not_called_robust():
+    linear, x, y = problem(6)
+
+    @torch.no_grad()
+    def closed(seen):
+        return linear(seen)
+
+    for model in (closed, lambda seen: linear.weight.exp()[:2].expand(len(seen), 2)):
+        with pytest.raises(ArgumentError, match="without gradients: spsa"):
+            attacks.pgd(model, x, model(x).argmax(1), epsilon=0.1)
+    assert attacks.spsa(closed, x, y, epsilon=0.1).robust_accuracy < 1
+
+
 def test_luck_of_a_classifier_that_draws_does_not_count():
     _, x, y = problem(n=40, spread=0.2)
     model = Linear(noise=0.4)

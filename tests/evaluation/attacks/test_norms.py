@@ -93,3 +93,24 @@ def test_bad_balls_are_refused():
     for norm, epsilon in (("l3", 1.0), ("l2", 0.0), ("l2", math.inf), ("l1", math.nan)):
         with pytest.raises(ArgumentError, match=r"norm|epsilon"):
             norms.check_ball("here", norm, epsilon)
+
+
+@pytest.mark.parametrize("size", [1e-30, 1.0, 1e30])
+def test_an_ascent_in_l2_has_length_one_however_large_the_gradient(size):
+    gradient = size * torch.randn(4, *SHAPE, generator=torch.Generator().manual_seed(3))
+    direction = norms.ascent(gradient, torch.full_like(gradient, 0.5), "l2")
+    torch.testing.assert_close(direction.flatten(1).norm(dim=1), torch.ones(4))
+
+
+@pytest.mark.parametrize("norm", norms.NORMS)
+def test_an_ascent_steps_around_entries_of_a_gradient_that_are_no_numbers(norm):
+    gradient = torch.randn(3, *SHAPE, generator=torch.Generator().manual_seed(3))
+    broken = gradient.clone()
+    broken[0, 0, 0, 0], gradient[0, 0, 0, 0] = math.nan, 0.0
+    broken[1, 0, 0, 0], gradient[1, 0, 0, 0] = math.inf, 1e30
+    broken[2] = math.nan
+    gradient[2] = 0.0
+    inside = torch.full_like(gradient, 0.5)
+    torch.testing.assert_close(
+        norms.ascent(broken, inside, norm), norms.ascent(gradient, inside, norm)
+    )

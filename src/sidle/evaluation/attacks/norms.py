@@ -105,13 +105,18 @@ def ascent(gradient: Tensor, x: Tensor, norm: Norm) -> Tensor:
 
     L-inf: the sign of each entry. L2: the gradient over its length. L1: the same amount on the
     1 % of entries with the largest gradient that have room to move inside [0, 1] ([L1]: steepest
-    ascent proper would move one entry a step). Where the gradient is 0 the direction is too.
+    ascent proper would move one entry a step). Where the gradient is 0 the direction is too; an
+    entry that is no number counts as 0, an infinite one as the largest number there is.
     """
+    gradient = gradient.nan_to_num(0.0)
     if norm == "linf":
         return gradient.sign()
     if norm == "l2":
-        lengths = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
-        return gradient / _per_image(lengths, gradient).clamp_min(1e-30)
+        # Over their largest entry first, whose square might vanish or overflow.
+        largest = gradient.flatten(1).abs().amax(1).clamp_min(torch.finfo(gradient.dtype).tiny)
+        relative = gradient / _per_image(largest, gradient)
+        lengths = torch.linalg.vector_norm(relative.flatten(1), dim=1)
+        return relative / _per_image(lengths, gradient).clamp_min(1)
     stuck = ((x <= 0) & (gradient < 0)) | ((x >= 1) & (gradient > 0))
     slope_BD = gradient.masked_fill(stuck, 0).flatten(1)
     D = slope_BD.shape[1]

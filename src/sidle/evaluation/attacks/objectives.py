@@ -44,6 +44,24 @@ def losses(logits_BC: Tensor, y_B: Tensor, loss: Loss, *, targeted: bool = False
     return -values if targeted else values
 
 
+def gradient(function: str, losses_B: Tensor, x: Tensor) -> Tensor:
+    """Return the gradient of each loss with respect to its image; parameters are not asked.
+
+    Raises:
+        ArgumentError: no gradient leads from the losses to ``x``.
+    """
+    found = None
+    if losses_B.requires_grad:
+        (found,) = torch.autograd.grad(losses_B.sum(), x, allow_unused=True)
+    if found is None:
+        raise ArgumentError(
+            f"{function}: no gradient leads from the model's logits back to its input, so nothing "
+            "can be said by following it. Look for torch.no_grad, detach and NumPy in the model, "
+            "or attack without gradients: spsa, square."
+        )
+    return found
+
+
 def broken(logits_BC: Tensor, y_B: Tensor, *, targeted: bool = False) -> Tensor:
     """Return which images the attacker has won, bool (B,): wrong, or of the class wanted."""
     predicted_B = logits_BC.argmax(1)

@@ -132,7 +132,7 @@ def pgd(
             moving = images.detach().requires_grad_(True)
             logits = batch.predictor(moving)
             values = objectives.losses(logits, y, loss, targeted=batch.targeted)
-            (gradient,) = torch.autograd.grad(values.sum(), moving)
+            gradient = objectives.gradient("pgd", values, moving)
             found = objectives.broken(logits.detach(), y, targeted=batch.targeted)
             return values.detach(), gradient, found
 
