@@ -104,7 +104,7 @@ def frozen(
     Its parameters ask for no gradients meanwhile; those of the input are kept with ``gradients``.
     Modes, devices, wishes for gradients and states of generators are restored.
     """
-    place = torch.device(device)
+    place = _place(device)
     modules = list(model.modules()) if isinstance(model, nn.Module) else []
     modes = [one.training for one in modules]
     parameters = list(model.parameters()) if isinstance(model, nn.Module) else []
@@ -127,6 +127,18 @@ def frozen(
             module.training = mode
 
 
+def _place(device: str | torch.device) -> torch.device:
+    try:
+        place = torch.device(device)
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        said = str(error).partition("\n")[0].rstrip(".")
+        raise ArgumentError(
+            f"evaluation: the device {str(device)!r} cannot be used here: {said}. Take cpu."
+        ) from error
+    return place
+
+
 def check_images(function: str, x: Tensor) -> None:
     """Raise unless x holds at least one example, floating, in [0, 1].
 
@@ -137,9 +149,10 @@ def check_images(function: str, x: Tensor) -> None:
     if not isinstance(x, Tensor) or not x.is_floating_point() or x.ndim < 2 or len(x) == 0:
         found = f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
         raise ShapeError(
-            f"{function}: expected a floating tensor of shape (N, ...) with N >= 1, got {found}."
+            f"{function}: expected a floating tensor of shape (N, ...) with N >= 1 and values from "
+            f"0 to 1, got {found}."
         )
-    low, high = float(x.min()), float(x.max())
+    low, high = float(x.detach().min()), float(x.detach().max())
     if not (low >= 0 and high <= 1):
         raise ArgumentError(
             f"{function}: expected values from 0 to 1, found {low:g} to {high:g}. Give images "
@@ -223,7 +236,7 @@ def logits(
     check_images("logits", x)
     check_counts("logits", samples=samples, batch_size=batch_size)
     with frozen(model, device, seed) as place:
-        if samples > 1 and not draws(model, x.to(place)):
+        if samples > 1 and not draws(model, x[:ROWS_TO_TELL].to(place)):
             samples = 1
         predictor = Predictor(model, samples)
         parts = [predictor(part.to(place)).float().cpu() for part in torch.split(x, batch_size)]

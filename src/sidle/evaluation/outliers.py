@@ -220,7 +220,7 @@ def outlier_scores(
                         f"outlier_scores: the score '{name}' must have shape ({len(images)},), got "
                         f"{tuple(values.shape)}."
                     )
-                parts.setdefault(name, []).append(values.detach().double().cpu())
+                parts.setdefault(name, []).append(values.detach().cpu().double())
     return made | {name: torch.cat(values) for name, values in parts.items()}
 
 
