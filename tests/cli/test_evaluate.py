@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from sidle.cli import main
+from sidle.cli import evaluate, labelled, main
 from sidle.evaluation.corruptions import CORRUPTIONS
 
 NETWORKS = '''
@@ -135,6 +135,29 @@ def test_parts_can_be_left_out(capsys):
 
 
 @pytest.mark.usefixtures("files")
+@pytest.mark.parametrize("as_json", [True, False])
+def test_what_was_found_is_told_where_the_page_cannot_be_written(capsys, as_json):
+    Path("taken.html").mkdir()
+    code, out, err = run(
+        capsys, *SMALL, "--suite", "none", "--no-corruptions", "--page", "taken.html",
+        *["--json"] * as_json,
+    )  # fmt: skip
+    assert code == 1
+    assert "taken.html" in err
+    if as_json:
+        assert json.loads(out)["accuracy"] == 1.0
+        assert json.loads(out)["page"] is None
+    else:
+        assert "Brier score" in out
+        assert "The page is at" not in out
+
+
+def test_sets_of_outliers_are_test_images_as_those_of_the_data_are():
+    found = evaluate._outliers("digits", (1, 8, 8), 100)
+    assert torch.equal(found, labelled.read("digits", "test")[0][:100])
+
+
+@pytest.mark.usefixtures("files")
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
@@ -144,11 +167,16 @@ def test_parts_can_be_left_out(capsys):
         ((*SMALL, "--outliers", "flat.npz"), 1, "same shape"),
         (("small.pt", "--model", "evaluated:small", "--data", "flat.npz"), 2, "--suite none"),
         (("small.pt", "--model", "evaluated:small", "--data", "wide.npz"), 1, "normalisation"),
+        (("small.pt", "--model", "evaluated:small", "--data", "large.npz"), 1, "(1, 1, 9, 9)"),
+        (("small.pt", "--model", "evaluated:small", "--data", "bytes.npz"), 1, "from 0 to 1"),
+        ((*SMALL, "--device", "gpu"), 1, "device 'gpu'"),
         (("absent.pt", "--model", "evaluated:small", "--data", "test.npz"), 1, "absent.pt"),
     ],
 )
 def test_bad_input_is_refused(capsys, words, code, says):
     np.savez("flat.npz", x=np.zeros((3, 64), np.float32), y=np.zeros(3, int))
+    np.savez("large.npz", x=np.zeros((3, 1, 9, 9)), y=np.zeros(3, int))
+    np.savez("bytes.npz", x=np.zeros((3, 1, 8, 8), int), y=np.zeros(3, int))
     np.savez("wide.npz", x=np.full((3, 1, 8, 8), 9.0), y=np.zeros(3, int))
     found, out, err = run(capsys, *words)
     assert found == code

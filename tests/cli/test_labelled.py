@@ -24,7 +24,7 @@ def test_arrays_become_tensors(tmp_path):
     assert bytes_.tolist() == [[0.0], [1.0]]
     tokens, _ = labelled.read(written(tmp_path, x=np.array([[5], [999]]), y=labels), "test")
     assert (tokens.dtype, tokens.tolist()) == (torch.int64, [[5], [999]])
-    assert labelled.read_inputs(written(tmp_path, x=np.ones((2, 3)))).shape == (2, 3)
+    assert labelled.read_inputs(written(tmp_path, x=np.ones((2, 3))), "test").shape == (2, 3)
 
 
 def test_sets_of_images(tmp_path):
@@ -35,7 +35,7 @@ def test_sets_of_images(tmp_path):
         assert (x.min(), x.max()) == (0, 1)
         assert torch.equal((x[:, 0] * 255).round().byte(), torch.from_numpy(found.pixels[..., 0]))
         assert y.tolist() == found.labels.tolist()
-    assert torch.equal(labelled.read_inputs("digits"), labelled.read("digits", "train")[0])
+        assert torch.equal(labelled.read_inputs("digits", split), x)
     images.pack(train, test, tmp_path / "packed.npz")
     packed = labelled.read(str(tmp_path / "packed.npz"), "test")
     assert torch.equal(packed[0], labelled.read("digits", "test")[0])

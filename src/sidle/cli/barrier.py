@@ -150,7 +150,7 @@ def _measured(options: BarrierOptions) -> tuple[Barrier, Barrier | None]:
     if options.train_data is not None:
         settings["train"] = labelled.read(options.train_data, "train")
     if options.calibration is not None:
-        settings["calibration"] = labelled.read_inputs(options.calibration)
+        settings["calibration"] = labelled.read_inputs(options.calibration, "train")
     elif options.batch_norm != "interpolated":
         raise ArgumentError(
             f"sidle barrier: --batch-norm {options.batch_norm} estimates running statistics anew "

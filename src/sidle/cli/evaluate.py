@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import tyro
 
 from sidle.cli import console
-from sidle.errors import ShapeError, UsageError
+from sidle.errors import ArgumentError, ShapeError, SidleError, StorageError, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,7 +73,7 @@ class EvaluateOptions:
     batch_size: int = 200
     """Examples evaluated at once."""
     device: str = "cpu"
-    """Where to compute: cpu, cuda, mps."""
+    """Where to compute: cpu, cuda."""
     seed: int = 0
     """Names everything that is drawn."""
     page: Path | None = Path("evaluation.html")
@@ -99,17 +99,24 @@ def evaluate(arguments: list[str]) -> int:
                 f"sidle evaluate: --{name} must be at least 0, got {getattr(options, name)}."
             )
     found = _assessed(options)
-    if options.page is not None:
+    page, refused = options.page, None
+    if page is not None:
         from sidle.report import sheet
 
         command = shlex.join(["sidle", "evaluate", *arguments])
-        sheet.write(_sheet(options, found, command), options.page)
+        try:
+            sheet.write(_sheet(options, found, command), page)
+        except StorageError as error:
+            page, refused = None, error
+    # What took minutes to find is told, whatever became of the page.
     if options.json:
-        page = None if options.page is None else str(options.page)
-        given = {"weights": str(options.weights), "data": options.data, "page": page}
+        written = None if page is None else str(page)
+        given = {"weights": str(options.weights), "data": options.data, "page": written}
         console.print_json(given | found.as_dict())
     else:
-        _show(options, found)
+        _show(found, page)
+    if refused is not None:
+        raise refused
     return 0
 
 
@@ -122,6 +129,7 @@ def _assessed(options: EvaluateOptions) -> Assessment:
     )
     x, y = labelled.read(options.data, "test")
     x, y = x[: options.examples or None], y[: options.examples or None]
+    _try(options, model, x)
     sets: dict[str, Tensor] | None = None
     if options.outliers:
         sets = {name: _outliers(name, tuple(x.shape[1:]), len(x)) for name in options.outliers}
@@ -144,10 +152,27 @@ def _assessed(options: EvaluateOptions) -> Assessment:
         )
 
 
+def _try(options: EvaluateOptions, model: Any, x: Tensor) -> None:
+    """Ask the model once, as what it raises on inputs of a shape not its own is hard to read."""
+    from sidle.evaluation import classifiers
+
+    try:
+        classifiers.logits(model, x[:1], device=options.device)
+    except SidleError:
+        raise
+    except Exception as error:
+        said = str(error).partition("\n")[0].rstrip(".")
+        raise ArgumentError(
+            f"sidle evaluate: {options.model} failed on inputs of shape (1, "
+            f"{', '.join(map(str, x.shape[1:]))}): {type(error).__name__}: {said}. Do model and "
+            "data belong together? Images are read as N x C x H x W."
+        ) from error
+
+
 def _outliers(name: str, shape: tuple[int, ...], most: int) -> Tensor:
     from sidle.cli import labelled
 
-    found = labelled.read_inputs(name)[:most]
+    found = labelled.read_inputs(name, "test")[:most]
     if tuple(found.shape[1:]) != shape:
         raise ShapeError(
             f"sidle evaluate: --outliers {name} holds inputs of shape {tuple(found.shape[1:])}, "
@@ -354,7 +379,7 @@ def _answer(found: Assessment) -> tuple[Literal["holds", "does not hold", "undec
     return "holds", f"{plain} right, {worst} under attack, audit passed", calibrated
 
 
-def _show(options: EvaluateOptions, found: Assessment) -> None:
+def _show(found: Assessment, page: Path | None) -> None:
     items: list[Any] = []
     for title, columns, rows_of in _TABLES:
         if rows := rows_of(found):
@@ -363,8 +388,8 @@ def _show(options: EvaluateOptions, found: Assessment) -> None:
                 made.add_row(*row)
             items.append(made)
     items += _notes(found)
-    if options.page is not None:
-        items.append(f"The page is at {options.page}")
+    if page is not None:
+        items.append(f"The page is at {page}")
     console.show(*items)
 
 

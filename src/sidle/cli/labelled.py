@@ -49,14 +49,14 @@ def read(name: str, split: Split) -> tuple[Tensor, Tensor]:
     return _images(name, split)
 
 
-def read_inputs(name: str) -> Tensor:
-    """Return inputs to calibrate with: array x of a file, the training images of a set.
+def read_inputs(name: str, split: Split) -> Tensor:
+    """Return inputs alone: array x of a file, which needs no y, or a part of a set of images.
 
     Raises:
         DataNotFoundError, DataError, StorageError: as `read`.
     """
     arrays = _arrays(name)
-    return _images(name, "train")[0] if arrays is None else _inputs(name, arrays)
+    return _images(name, split)[0] if arrays is None else _inputs(name, arrays)
 
 
 def _arrays(name: str) -> dict[str, Any] | None:
