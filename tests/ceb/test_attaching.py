@@ -37,6 +37,13 @@ def test_a_trained_network_predicts_as_before(network, family):
     assert model.n_classes == 4
 
 
+def test_the_copy_is_in_the_mode_of_the_network(network):
+    network.eval()
+    model = attach(network, "head.fc", rho=1.0)
+    torch.testing.assert_close(model(X), network(X))
+    assert attach(network.train(), "head.fc").training
+
+
 def test_training_the_copy_leaves_the_original(network):
     before = {name: value.clone() for name, value in network.state_dict().items()}
     model = attach(network, "head.fc", rho=1.0)

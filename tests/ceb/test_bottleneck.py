@@ -301,6 +301,15 @@ def test_measures_are_means_over_all_rows_whatever_the_batches():
     assert drawn != measure(made(), X, Y, samples=3, seed=2)
 
 
+def test_parts_kept_in_evaluation_stay_so():
+    encoder = nn.Sequential(nn.Linear(5, 3), nn.BatchNorm1d(3), nn.Dropout())
+    model = Bottleneck(encoder, 3, 3).train()
+    encoder[1].eval()
+    measure(model, X, Y)
+    model.export(X)
+    assert [one.training for one in (model, encoder, *encoder)] == [True, True, True, False, True]
+
+
 @pytest.mark.parametrize(
     ("call", "error", "says"),
     [
@@ -310,6 +319,8 @@ def test_measures_are_means_over_all_rows_whatever_the_batches():
         (lambda: made(samples=-1), ArgumentError, "samples"),
         (lambda: made(prior=torch.tensor([1.0, 0.0, 1.0])), ArgumentError, "prior"),
         (lambda: made(n_components=-1), ArgumentError, "n_components"),
+        (lambda: made(n_components=0), ArgumentError, "n_components"),
+        (lambda: made().loss(X, Y, 0), ArgumentError, "samples"),
         (lambda: made(n_statistics=4).loss(X, Y), ShapeError, r"\(9, 3\)"),
         (lambda: made().loss(X, Y[:3]), ShapeError, r"\(9,\)"),
         (lambda: measure(made(), X, Y[:3]), ShapeError, "labels"),

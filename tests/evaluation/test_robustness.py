@@ -207,6 +207,14 @@ def test_adversarial_batches_lie_in_the_ball_and_raise_the_loss(norm):
     assert not torch.equal(made(1, n_steps=1), made(2, n_steps=1))
 
 
+def test_parts_kept_in_evaluation_stay_so_in_adversarial_training():
+    model = nn.Sequential(nn.BatchNorm2d(1), nn.Dropout(), Honest()).train()
+    model[0].eval()
+    x, y = images(Honest(), 4)
+    adversarial_batch(model, x, y, epsilon=0.1, n_steps=1, generator=torch.Generator())
+    assert [one.training for one in (model, *model)] == [True, False, True, True]
+
+
 X, Y = images(Honest(), 4)
 
 

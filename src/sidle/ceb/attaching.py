@@ -30,12 +30,16 @@ def attach(
     """Return a copy of a classifier with a bottleneck in place of its last layer.
 
     Without ``dim`` z has as many dimensions as that layer has inputs: the layer becomes c(y|z), and
-    the mean of e(.|x) is what it was given before. So a trained network predicts as before until it
-    is trained on. With ``dim`` a new linear layer makes statistics, and c(y|z) is new too.
+    the mean of e(.|x) is what it was given before. So a trained network predicts as before, in
+    evaluation mode, until it is trained on; not with the family "von-mises-fisher", for which z is
+    what the layer was given at length 1. With ``dim`` a new linear layer makes statistics, and
+    c(y|z) is new too. It is in the mode that the
+    model is in.
 
     Args:
         model: a classifier, left as it is.
-        layer: name of its last layer among ``model.named_modules()``, an `nn.Linear`.
+        layer: name of its last layer among ``model.named_modules()``, an `nn.Linear` whose output
+            the model returns as it is: what would follow it, such as a softmax, would meet z.
         dim: D.
         family: of z.
         settings: of the `Bottleneck`, such as ``objective``, ``rho`` and ``classifier``.
@@ -64,6 +68,7 @@ def attach(
     if kept:
         settings["classifier"] = last
     made = Bottleneck(body, last.out_features, found.dim, family=found, **settings)
+    made.training = model.training  # what draws or not is the whole; no new part has modes
     return made.to(last.weight.device, last.weight.dtype)
 
 

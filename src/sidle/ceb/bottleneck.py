@@ -49,6 +49,7 @@ from sidle.ceb.families import Family
 from sidle.ceb.marginals import MixtureMarginal
 from sidle.ceb.objectives import Objective
 from sidle.errors import ArgumentError, CheckpointError, ShapeError
+from sidle.evaluation import classifiers
 from sidle.mi.contrast import info_nce
 
 Classifier = Literal["linear", "consistent", "contrastive"]
@@ -170,8 +171,9 @@ class Bottleneck(nn.Module):
             self.reads = classifier
         statistics_CP = BACKWARD_SPREAD * torch.randn(n_classes, self.family.n_statistics)
         self.backward_CP = nn.Parameter(statistics_CP)
-        components = n_components or min(4 * n_classes, MOST_COMPONENTS)
-        self.marginal = MixtureMarginal(self.family, components)
+        if n_components is None:
+            n_components = min(4 * n_classes, MOST_COMPONENTS)
+        self.marginal = MixtureMarginal(self.family, n_components)
         self.register_buffer("log_prior_C", _log_prior(prior, n_classes))
 
     @property
@@ -234,7 +236,9 @@ class Bottleneck(nn.Module):
 
         Raises:
             ShapeError: x and y, or what the encoder returns, do not fit.
+            ArgumentError: ``samples`` is below 1.
         """
+        classifiers.check_counts("Bottleneck", samples=samples)
         if y.shape != (len(x),):
             raise ShapeError(
                 f"Bottleneck: expected labels of shape ({len(x)},), got {tuple(y.shape)}."
@@ -317,15 +321,13 @@ class Bottleneck(nn.Module):
         Args:
             example: inputs (B, ...), B >= 2; any number of rows works afterwards.
         """
-        training, samples = self.training, self.samples
-        self.eval()
-        self.samples = 0
+        samples, self.samples = self.samples, 0
         try:
-            rows = torch.export.Dim("rows")
-            return torch.export.export(self, (example,), dynamic_shapes=({0: rows},))
+            with classifiers.evaluating(self):
+                rows = torch.export.Dim("rows")
+                return torch.export.export(self, (example,), dynamic_shapes=({0: rows},))
         finally:
             self.samples = samples
-            self.train(training)
 
     def save(self, path: str | Path, **notes: Any) -> None:
         """Write weights and settings to one file, whole or not at all.

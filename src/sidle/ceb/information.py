@@ -16,6 +16,7 @@ from torch import Tensor
 from sidle import seeding
 from sidle.ceb.bottleneck import Bottleneck
 from sidle.errors import ArgumentError, ShapeError
+from sidle.evaluation import classifiers
 
 
 @dataclass(frozen=True)
@@ -78,27 +79,22 @@ def measure(
             f"measure: expected N >= 1 inputs and labels of shape (N,), got {tuple(x.shape)} and "
             f"{tuple(y.shape)}."
         )
-    was_training = model.training
-    model.eval()
     sums: Mapping[str, float] = dict.fromkeys(("R", "Re", "log_c", "right"), 0.0)
-    try:
-        with seeding.scope(seed):
-            for rows in torch.split(torch.arange(len(x)), batch_size):
-                terms = model.terms(x[rows].to(model.device), y[rows].to(model.device), samples)
-                labels = y[rows].to(model.device)
-                found = {
-                    "R": terms.rate,
-                    "Re": terms.residual[None],  # in closed form: no draws of it
-                    "log_c": terms.log_likelihood,
-                    "right": (terms.logits.argmax(-1) == labels).double(),
-                }
-                # Means over however many draws there are: nothing drawn is one.
-                sums = {
-                    name: sums[name] + float(value.double().mean(0).sum())
-                    for name, value in found.items()
-                }
-    finally:
-        model.train(was_training)
+    with classifiers.evaluating(model), seeding.scope(seed):
+        for rows in torch.split(torch.arange(len(x)), batch_size):
+            labels = y[rows].to(model.device)
+            terms = model.terms(x[rows].to(model.device), labels, samples)
+            found = {
+                "R": terms.rate,
+                "Re": terms.residual[None],  # in closed form: no draws of it
+                "log_c": terms.log_likelihood,
+                "right": (terms.logits.argmax(-1) == labels).double(),
+            }
+            # Means over however many draws there are: nothing drawn is one.
+            sums = {
+                name: sums[name] + float(value.double().mean(0).sum())
+                for name, value in found.items()
+            }
     n = len(x)
     entropy = label_entropy(y)
     return Information(

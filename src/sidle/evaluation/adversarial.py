@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sidle.evaluation import classifiers
 from sidle.evaluation.attacks import norms, objectives
@@ -60,10 +60,7 @@ def adversarial_batch(
     classifiers.check_labels(function, y, len(x))
     classifiers.check_counts(function, n_steps=n_steps)
     length = step_length(function, epsilon, n_steps, step_size)
-    was_training = isinstance(model, nn.Module) and model.training
-    if isinstance(model, nn.Module):
-        model.eval()
-    try:
+    with classifiers.evaluating(model):
         moved = norms.random_points(x, epsilon, norm, generator)
         for _ in range(n_steps):
             moving = moved.detach().requires_grad_(True)
@@ -71,7 +68,4 @@ def adversarial_batch(
             gradient = objectives.gradient(function, values, moving)
             moved = moving.detach() + length * norms.ascent(gradient, moving.detach(), norm)
             moved = norms.project(moved, x, epsilon, norm)
-    finally:
-        if isinstance(model, nn.Module):
-            model.train(was_training)
     return moved.detach()

@@ -96,6 +96,23 @@ class Predictor:
 
 
 @contextlib.contextmanager
+def evaluating(model: Classifier) -> Iterator[None]:
+    """Run the block with ``model`` in evaluation mode, then give every part its own mode back.
+
+    Not one mode to all: parts may be kept in evaluation while others train, as BatchNorm often is.
+    """
+    modules = list(model.modules()) if isinstance(model, nn.Module) else []
+    modes = [one.training for one in modules]
+    try:
+        if isinstance(model, nn.Module):
+            model.eval()
+        yield
+    finally:
+        for one, mode in zip(modules, modes, strict=True):
+            one.training = mode
+
+
+@contextlib.contextmanager
 def frozen(
     model: Classifier, device: str | torch.device, seed: int, *, gradients: bool = False
 ) -> Iterator[torch.device]:
@@ -105,26 +122,22 @@ def frozen(
     Modes, devices, wishes for gradients and states of generators are restored.
     """
     place = _place(device)
-    modules = list(model.modules()) if isinstance(model, nn.Module) else []
-    modes = [one.training for one in modules]
     parameters = list(model.parameters()) if isinstance(model, nn.Module) else []
     wishes = [one.requires_grad for one in parameters]
     before = parameters[0].device if parameters else place
-    try:
-        if isinstance(model, nn.Module):
-            model.eval()
-            model.to(place)
-        for one in parameters:
-            one.requires_grad_(False)
-        with seeding.scope(seed), torch.set_grad_enabled(gradients):
-            yield place
-    finally:
-        for one, wish in zip(parameters, wishes, strict=True):
-            one.requires_grad_(wish)
-        if isinstance(model, nn.Module):
-            model.to(before)
-        for module, mode in zip(modules, modes, strict=True):
-            module.training = mode
+    with evaluating(model):
+        try:
+            if isinstance(model, nn.Module):
+                model.to(place)
+            for one in parameters:
+                one.requires_grad_(False)
+            with seeding.scope(seed), torch.set_grad_enabled(gradients):
+                yield place
+        finally:
+            for one, wish in zip(parameters, wishes, strict=True):
+                one.requires_grad_(wish)
+            if isinstance(model, nn.Module):
+                model.to(before)
 
 
 def _place(device: str | torch.device) -> torch.device:
