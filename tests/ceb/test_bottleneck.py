@@ -301,6 +301,12 @@ def test_measures_are_means_over_all_rows_whatever_the_batches():
     assert drawn != measure(made(), X, Y, samples=3, seed=2)
 
 
+def test_a_measure_is_of_evaluation_mode_whatever_the_mode():
+    encoder = nn.Sequential(nn.Linear(5, 3), nn.BatchNorm1d(3), nn.Dropout())
+    model = Bottleneck(encoder, 3, 3)
+    assert measure(model.train(), X, Y) == measure(model.eval(), X, Y)
+
+
 def test_parts_kept_in_evaluation_stay_so():
     encoder = nn.Sequential(nn.Linear(5, 3), nn.BatchNorm1d(3), nn.Dropout())
     model = Bottleneck(encoder, 3, 3).train()

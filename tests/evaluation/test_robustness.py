@@ -85,6 +85,20 @@ def test_a_classifier_whose_gradient_vanishes_is_caught():
     assert "loss surface" in found.failed
 
 
+def test_a_gradient_that_is_true_but_not_the_whole_is_caught():
+    # Slopes are what the gradient says along it, and steeper where it sees nothing.
+    across = torch.tensor([1.0, -1.0]).repeat(18)
+
+    def model(x):
+        moved = (x - 0.5).flatten(1)
+        other = moved.sum(1) + 50 * (moved.detach() @ across).abs()
+        return torch.stack([torch.full_like(other, 9.0), other], 1)
+
+    x, y = torch.full((10, *SHAPE), 0.5), torch.zeros(10, dtype=torch.int64)
+    found = audit.audit(model, x, y, epsilon=0.05, broken=torch.ones(10, dtype=torch.bool))
+    assert "loss surface" in found.failed
+
+
 def test_noise_that_drowns_gradients_is_seen_through_by_more_draws():
     model = Honest(noise=0.3)
     x, y = images(model)

@@ -213,6 +213,18 @@ def test_a_model_without_a_gradient_is_refused_not_called_robust():
     assert attacks.spsa(closed, x, y, epsilon=0.1).robust_accuracy < 1
 
 
+def test_tries_after_the_first_start_anywhere():
+    # At the image itself the slope is nothing; from anywhere else it leads out.
+    def hill(seen):
+        score = 0.05 - (seen - 0.5).flatten(1).square().sum(1)
+        return torch.stack([score, torch.zeros_like(score)], 1)
+
+    x, y = torch.full((8, *SHAPE), 0.5), torch.zeros(8, dtype=torch.int64)
+    common = {"epsilon": 0.1, "n_steps": 10, "random_start": False}
+    assert attacks.pgd(hill, x, y, **common).robust_accuracy == 1.0
+    assert attacks.pgd(hill, x, y, restarts=2, **common).robust_accuracy == 0.0
+
+
 def test_luck_of_a_classifier_that_draws_does_not_count():
     _, x, y = problem(n=40, spread=0.2)
     model = Linear(noise=0.4)
