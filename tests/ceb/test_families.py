@@ -8,7 +8,7 @@ from scipy import stats
 from scipy.special import ive
 from torch.distributions import MultivariateNormal
 
-from sidle.ceb import families
+from sidle.ceb import MixtureMarginal, families
 from sidle.errors import ArgumentError
 
 MADE = {
@@ -154,3 +154,27 @@ def test_families_are_found_by_name_and_misfits_refused():
     ):
         with pytest.raises(ArgumentError, match=says):
             families.find(family, dim)
+
+
+@pytest.mark.parametrize("name", ["identity", "diagonal", "full", "von-mises-fisher"])
+def test_densities_of_pairs_keep_their_digits_far_out_and_with_small_deviations(name):
+    family = families.find(name, 4)
+    statistics = torch.zeros(6, family.n_statistics)
+    statistics[:, :4] = 30 * torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    if name == "diagonal":
+        statistics[:, 4:] = -4.0
+    if name == "full":
+        statistics[:, 4 + family.rows_T.eq(family.columns_T).nonzero()[:, 0]] = -4.0
+    z = family.draw(statistics, 1, torch.Generator().manual_seed(1))[0]
+    row_by_row = family.log_density(z, statistics)
+    close = {"atol": 2e-3, "rtol": 1e-4}
+    torch.testing.assert_close(family.log_densities(z, statistics).diagonal(), row_by_row, **close)
+    torch.testing.assert_close(
+        family.divergences(statistics, statistics).diagonal(), torch.zeros(6), **close
+    )
+    marginal = MixtureMarginal(family, 1)
+    for one, own, wanted in zip(z, statistics, row_by_row, strict=True):
+        marginal.statistics_KP.data[0] = own
+        found = marginal.log_density(one[None])
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found[0], wanted, **close)

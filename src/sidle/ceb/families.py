@@ -53,8 +53,10 @@ class Family(nn.Module, abc.ABC):
         name: how `Bottleneck` calls it.
         dim: D.
         n_statistics: P, what a network must return for each row.
+        cancels: whether products of features and natural parameters lose digits; see `precise`.
     """
 
+    cancels = False
     name: str
     dim: int
     n_statistics: int
@@ -93,13 +95,24 @@ class Family(nn.Module, abc.ABC):
 
     def log_densities(self, z_ND: Tensor, statistics_MP: Tensor) -> Tensor:
         """Return log p(z_n | statistics_m) of every pair, (..., N, M), for z of (..., N, D)."""
-        pairs = self.features(z_ND) @ self.natural(statistics_MP).mT
-        return pairs + self.carrier(z_ND)[..., None]
+        z, statistics = self.precise(z_ND), self.precise(statistics_MP)
+        pairs = self.features(z) @ self.natural(statistics).mT
+        return (pairs + self.carrier(z)[..., None]).to(z_ND.dtype)
 
     def divergences(self, p_NP: Tensor, q_MP: Tensor) -> Tensor:
         """Return KL(p_n || q_m) of every pair in nats, (N, M), by one matrix product."""
-        features_NK, own_N = self._expected(p_NP)
-        return -own_N[:, None] - features_NK @ self.natural(q_MP).mT
+        features_NK, own_N = self._expected(self.precise(p_NP))
+        pairs_NM = features_NK @ self.natural(self.precise(q_MP)).mT
+        return (-own_N[:, None] - pairs_NM).to(p_NP.dtype)
+
+    def precise(self, values: Tensor) -> Tensor:
+        """Return z or statistics in the precision that densities of all pairs need.
+
+        Where deviations are learned they may be small: then squares of means over squares of
+        deviations are subtracted from each other, and in float32 whole nats are lost.
+        """
+        wide = self.cancels and values.device.type != "mps"  # which has no double
+        return values.double() if wide else values
 
     def extra_repr(self) -> str:
         """Return the dimensions, for printing."""
@@ -181,6 +194,7 @@ class Diagonal(Family):
     """
 
     name = "diagonal"
+    cancels = True
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -246,6 +260,7 @@ class FullCovariance(Family):
     """
 
     name = "full"
+    cancels = True
     rows_T: Tensor
     columns_T: Tensor
 

@@ -56,8 +56,10 @@ class MixtureMarginal(nn.Module):
             )
         logs_K = self.weights_K.log_softmax(0)
         # One more column of the same product; the carrier waits outside the sum.
-        pairs = self.family.features(z) @ self.family.natural(self.statistics_KP).mT
-        return (pairs + logs_K).logsumexp(-1) + self.family.carrier(z)
+        wide = self.family.precise(z)
+        natural_KF = self.family.natural(self.family.precise(self.statistics_KP))
+        pairs = self.family.features(wide) @ natural_KF.mT
+        return ((pairs + logs_K).logsumexp(-1) + self.family.carrier(wide)).to(z.dtype)
 
     def loss(self, z: Tensor) -> Tensor:
         """Return -mean log m(z) in nats, z held fixed: what the marginal's own optimiser takes."""
