@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from sidle import seeding
-from sidle.errors import ArgumentError, ShapeError
+from sidle.errors import ArgumentError, MissingExtraError, ShapeError
 from sidle.evaluation import attacks, audit, suites
 from sidle.evaluation.adversarial import adversarial_batch
 from sidle.evaluation.robustness import robustness
@@ -192,6 +192,23 @@ def test_usual_budgets_grow_with_the_image():
     assert Budgets.for_images((1, 14, 14)) == Budgets(0.1, 0.75, 5.0)
     assert suites.suite("fast", Budgets(1, 1, 1)).samples == 8
     assert suites.suite("full", Budgets(1, 1, 1)).samples == 16
+
+
+def test_what_the_full_suite_lacks_is_said_before_any_attack(monkeypatch):
+    told = []
+    flat = nn.Linear(36, 3)
+    common = {"budgets": Budgets(0.1, 0.5, 1.0), "progress": lambda *some: told.append(some)}
+    with pytest.raises(ShapeError, match="the fast one"):
+        robustness(flat, torch.rand(4, 36), torch.zeros(4, dtype=torch.int64), "full", **common)
+
+    def gone(name):
+        raise ImportError(name)
+
+    monkeypatch.setattr("importlib.import_module", gone)
+    model = Honest()
+    with pytest.raises(MissingExtraError, match=r"sidle\[attacks\]"):
+        robustness(model, *images(model, 4), "full", **common)
+    assert told == []
 
 
 @pytest.mark.parametrize("norm", attacks.NORMS)

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from sidle import seeding
-from sidle.errors import ArgumentError
+from sidle.errors import ArgumentError, ShapeError
 from sidle.evaluation import attacks, audit, classifiers, suites
-from sidle.evaluation.attacks import Norm
+from sidle.evaluation.attacks import Norm, breadth
 from sidle.evaluation.audit import Audit
 from sidle.evaluation.classifiers import Classifier
 from sidle.evaluation.suites import Budgets, SuiteName
@@ -129,7 +129,8 @@ def robustness(
         progress: called before each step with what it is, its place and how many there are.
 
     Raises:
-        ShapeError, ArgumentError, NonFiniteError: bad images, labels or logits.
+        ShapeError, ArgumentError, NonFiniteError: bad images, labels or logits; no images with
+            channels for "full".
         MissingExtraError: "full" without foolbox.
     """
     classifiers.check_images("robustness", x)
@@ -139,6 +140,13 @@ def robustness(
             "robustness: expected n_images of at least 1 and audit_images of at least 0, got "
             f"{n_images} and {audit_images}."
         )
+    if suite == "full":  # said before minutes of attacks, not after
+        if x.ndim != 4:
+            raise ShapeError(
+                "robustness: the full suite is for images of shape (N, C, H, W), got "
+                f"{tuple(x.shape)}. Take the fast one."
+            )
+        breadth.check_installed()
     planned = suites.suite(suite, budgets or Budgets.for_images(tuple(x.shape[1:])))
     samples = planned.samples if samples is None else samples
     most = n_images or (FULL_IMAGES if suite == "full" else len(x))

@@ -150,6 +150,11 @@ def foolbox_attack(
     )
 
 
+def check_installed() -> None:
+    """Raise MissingExtraError unless foolbox is there."""
+    _foolbox()
+
+
 class _Wrapped(nn.Module):
     """A predictor as the module in evaluation mode that foolbox asks for.
 
