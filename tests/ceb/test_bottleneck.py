@@ -224,8 +224,16 @@ def test_files_of_other_models_are_refused(tmp_path):
     with pytest.raises(CheckpointError, match="classifier"):
         made(classifier="consistent").restore(path)
     wide = Bottleneck(nn.Linear(6, 3), 3, 3)
+    before = {name: value.clone() for name, value in wide.state_dict().items()}
     with pytest.raises(CheckpointError, match="does not fit"):
         wide.restore(path)
+    few = made(seed=1, n_components=2)
+    kept = few.encoder[0].weight.clone()
+    with pytest.raises(CheckpointError, match=r"'marginal\.statistics_KP' has shape \(12, 3\)"):
+        few.restore(path)
+    # Nothing was taken over of what is not all of it.
+    assert torch.equal(few.encoder[0].weight, kept)
+    assert all(torch.equal(value, before[name]) for name, value in wide.state_dict().items())
     checkpoint.save(path, {"kind": "cpc"})
     with pytest.raises(CheckpointError, match=r"no model of sidle\.ceb"):
         made().restore(path)

@@ -350,7 +350,7 @@ class Bottleneck(nn.Module):
 
         Raises:
             StorageError: the file cannot be read.
-            CheckpointError: it is damaged, or of another model.
+            CheckpointError: it is damaged, or of another model; this one is as it was.
         """
         tree = checkpoint.load(path)
         if tree.get("kind") != "ceb":
@@ -363,12 +363,18 @@ class Bottleneck(nn.Module):
                 f"{path}: holds a bottleneck with {written}, this one has {shape}. Make it as when "
                 "the file was written."
             )
-        try:
-            self.load_state_dict(tree["state"])
-        except RuntimeError as error:
+        # Compared first: `load_state_dict` takes over what fits before it refuses the rest.
+        own, held = (
+            {name: tuple(getattr(value, "shape", ())) for name, value in state.items()}
+            for state in (self.state_dict(), tree["state"])
+        )
+        if own != held:
+            name = next(one for one in sorted(own | held) if own.get(one) != held.get(one))
             raise CheckpointError(
-                f"{path}: does not fit this model: {error}. Make it as when the file was written."
-            ) from error
+                f"{path}: does not fit this model: '{name}' has shape {held.get(name, 'none')} in "
+                f"the file and {own.get(name, 'none')} here. Make it as when the file was written."
+            )
+        self.load_state_dict(tree["state"])
         for name in knobs:
             setattr(self, name, tree["settings"][name])
         notes: dict[str, Any] = tree["notes"]
