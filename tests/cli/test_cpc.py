@@ -86,6 +86,18 @@ def test_a_folder_is_learned_from_and_embedded(capsys, place, domain):
         assert len(np.unique(found["embeddings"], axis=0)) == len(NAMES[domain])
 
 
+def test_patches_of_few_pixels_go_through_layers_and_are_pooled_in_quarters(capsys, place):
+    model, out = place / "model-of-patches", place / "patches.npz"
+    words = ("train", place / "images", "--domain", "images", "--encoder", "mlp", "--out", model)
+    assert run(capsys, *words, *LITTLE)[0] == 0
+    loaded = ContrastivePredictiveCoding.load(model / "model.safetensors")
+    assert type(loaded.encoder).__name__ == "MLPPatchEncoder"
+    words = ("embed", model, place / "images", "--out", out, "--pool", "quarters", "--json")
+    code, said, _ = run(capsys, *words)
+    assert code == 0
+    assert json.loads(said)["features"] == 32
+
+
 def test_embeddings_are_what_the_model_represents(capsys, place):
     model, out = place / "model-of-sound", place / "sound.npz"
     run(capsys, "train", place / "audio", "--domain", "audio", "--out", model, *LITTLE)

@@ -9,7 +9,8 @@ from torch.nn import functional
 
 from sidle import seeding
 from sidle.cpc import encoders
-from sidle.cpc.patches import PatchEncoder
+from sidle.cpc.patches import MLPPatchEncoder, ResidualPatchEncoder
+from sidle.cpc.settings import ImageSettings, parts
 from sidle.errors import ArgumentError, ShapeError
 
 
@@ -106,10 +107,14 @@ def test_observations_are_encoded_one_by_one():
         encoders.ObservationEncoder(nn.Linear(3, 5), 4)(x)
 
 
+PATCH_ENCODERS = (ResidualPatchEncoder, MLPPatchEncoder)
+
+
+@pytest.mark.parametrize("kind", PATCH_ENCODERS)
 @pytest.mark.parametrize("size", [(32, 32), (28, 28), (20, 14)])
-def test_patches_overlap_by_half_and_lie_in_the_image(size):
+def test_patches_overlap_by_half_and_lie_in_the_image(size, kind):
     with seeding.scope(0):
-        encoder = PatchEncoder(size, channels=2, features=5, width=4).eval()
+        encoder = kind(size, channels=2, features=5, width=4).eval()
     x = torch.rand(2, *size, 2)
     patches = encoder.patches(x.permute(0, 3, 1, 2))
     assert patches.shape[:4] == (2, 7, 7, 2)
@@ -121,9 +126,10 @@ def test_patches_overlap_by_half_and_lie_in_the_image(size):
         torch.testing.assert_close(patches[1, 1, 2], x[1, 4:12, 8:16].permute(2, 0, 1))
 
 
-def test_a_patch_knows_of_no_other_and_bytes_are_scaled():
+@pytest.mark.parametrize("kind", PATCH_ENCODERS)
+def test_a_patch_knows_of_no_other_and_bytes_are_scaled(kind):
     with seeding.scope(0):
-        encoder = PatchEncoder((16, 16), channels=1, features=5, width=4).eval()
+        encoder = kind((16, 16), channels=1, features=5, width=4).eval()
     x = torch.randint(256, (2, 16, 16, 1), dtype=torch.uint8)
     z = encoder(x)
     torch.testing.assert_close(z, encoder(x.float() / 127.5 - 1))
@@ -144,8 +150,11 @@ def test_a_patch_knows_of_no_other_and_bytes_are_scaled():
         (lambda: encoders.audio_strides(50), ArgumentError, "samples a latent"),
         (lambda: encoders.SentenceEncoder(9, kernel=4), ArgumentError, "odd"),
         (lambda: encoders.SentenceEncoder(9)(torch.zeros(2, 3)), ShapeError, r"\(B, T, W\)"),
-        (lambda: PatchEncoder((8, 8), grid=1), ArgumentError, "grid"),
-        (lambda: PatchEncoder((8, 8))(torch.zeros(1, 9, 8, 3)), ShapeError, "8, 8, 3"),
+        (lambda: ResidualPatchEncoder((8, 8), grid=1), ArgumentError, "grid"),
+        (lambda: ResidualPatchEncoder((8, 8), blocks=0), ArgumentError, "width and blocks"),
+        (lambda: MLPPatchEncoder((8, 8), width=0), ArgumentError, "width must"),
+        (lambda: MLPPatchEncoder((8, 8))(torch.zeros(1, 9, 8, 3)), ShapeError, "8, 8, 3"),
+        (lambda: parts(ImageSettings(encoder="convolution")), ArgumentError, "residual or mlp"),
     ],
 )
 def test_bad_input_is_refused(call, error, says):

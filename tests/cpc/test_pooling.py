@@ -53,3 +53,14 @@ def test_bad_ways_and_empty_sequences_are_refused():
             pooled(FEATURES, None, pool)
     with pytest.raises(ShapeError, match="sequence 1"):
         pooled(FEATURES, torch.tensor([3, 0, 2]), "mean")
+
+
+@pytest.mark.parametrize("side", [4, 7])
+def test_quarters_are_means_of_the_corners_of_an_image(side):
+    grid = torch.randn(2, side, side, 3, generator=torch.Generator().manual_seed(2))
+    half = (side + 1) // 2
+    upper, lower = slice(0, half), slice(side - half, side)
+    wanted = [grid[:, r, c].mean((1, 2)) for r in (upper, lower) for c in (upper, lower)]
+    torch.testing.assert_close(pooled(grid, None, "quarters"), torch.cat(wanted, 1))
+    with pytest.raises(ShapeError, match="quarters are of images"):
+        pooled(FEATURES, None, "quarters")

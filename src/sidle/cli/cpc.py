@@ -63,6 +63,8 @@ class TrainOptions:
     """Resample sound to so many samples a second; by default as the files have."""
     window: float = 1.28
     """Seconds of sound that a sequence takes."""
+    encoder: Literal["residual", "mlp"] = "residual"
+    """What encodes a patch of an image; mlp is faster, and better for patches of few pixels."""
     size: int | None = None
     """Height and width to resize images of a folder to; 32 by default."""
     vocabulary: int = 20_000
@@ -98,8 +100,8 @@ class EmbedOptions:
     level: Literal["encoder", "context"] = "context"
     """What is embedded: latents, or contexts, which know what came before."""
     pool: str = "mean"
-    """Over time and place: mean, max, last, or a number of segments whose means stand side by
-    side."""
+    """Over time and place: mean, max, last, a number of segments whose means stand side by side, or
+    quarters (of images)."""
     batch_size: int = 16
     """Files at once, of similar length."""
     device: str = "cpu"
@@ -264,6 +266,8 @@ def _prepared(
             size=(height, width),
             channels=channels,
             steps=tuple(range(2, (options.ahead or 5) + 1)) or (1,),
+            encoder=options.encoder,
+            width=256 if options.encoder == "mlp" else 64,
             **common,
         )
         made = batches.images(found.pixels, min(size, len(found)), seed=options.seed)
@@ -295,12 +299,13 @@ def _policy(options: TrainOptions) -> Policy:
 
 
 def _pool(text: str) -> Any:
-    if text in ("mean", "max", "last"):
+    if text in ("mean", "max", "last", "quarters"):
         return text
     if text.isdecimal() and int(text) >= 1:
         return int(text)
     raise UsageError(
-        f"sidle cpc embed: --pool must be mean, max, last or a number of segments, got {text!r}."
+        f"sidle cpc embed: --pool must be mean, max, last, quarters or a number of segments, "
+        f"got {text!r}."
     )
 
 

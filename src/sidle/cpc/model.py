@@ -272,7 +272,7 @@ class ContrastivePredictiveCoding(nn.Module):
             pool: None: of every latent, (N, T, F) or (N, T, U, F), 0 behind the end of a sequence;
                 "mean" or "max" over all latents of a sequence, (N, F); "last", its last step, the
                 mean over sites, (N, F); a number k: means of k segments of time of equal length,
-                side by side, (N, k F).
+                side by side, (N, k F); "quarters": of images, means of their quarters, (N, 4 F).
             lengths: int64 (N,), of inputs; None: all are full.
             batch_size: inputs at a time.
 

@@ -21,12 +21,10 @@ from torch.nn import functional
 from sidle.errors import ArgumentError, ShapeError
 
 
-@final
 class PatchEncoder(nn.Module):
-    """A small residual network for every patch of an image, averaged over its pixels [RESNET2].
+    """Patches of images, and a network for each of them alone.
 
-    Its normalisation is of each patch alone (one group of channels and pixels), so that no patch
-    knows of another.
+    Subclasses say what a patch becomes: `ResidualPatchEncoder`, `MLPPatchEncoder`.
 
     Args:
         size: height and width of the images; where they do not fit the grid, zeros are put around
@@ -34,43 +32,25 @@ class PatchEncoder(nn.Module):
         channels: K, of the images.
         features: D, of latents.
         grid: patches a side, at least 2.
-        width: channels of the first stage; the second has twice as many.
-        blocks: residual blocks of each stage, at least 1.
 
     Raises:
         ArgumentError: a number is too small.
     """
 
-    def __init__(
-        self,
-        size: tuple[int, int] = (32, 32),
-        *,
-        channels: int = 3,
-        features: int = 256,
-        grid: int = 7,
-        width: int = 64,
-        blocks: int = 1,
-    ) -> None:
+    def __init__(self, size: tuple[int, int], channels: int, features: int, grid: int) -> None:
         super().__init__()
-        if min(*size, channels, features, width, blocks) < 1 or grid < 2:
+        if min(*size, channels, features) < 1 or grid < 2:
             raise ArgumentError(
-                "PatchEncoder: size, channels, features, width and blocks must be at least 1 and "
-                f"grid at least 2, got {size}, {channels}, {features}, {width}, {blocks}, {grid}."
+                f"{type(self).__name__}: size, channels and features must be at least 1 and grid "
+                f"at least 2, got {size}, {channels}, {features}, {grid}."
             )
         self.size, self.channels, self.features, self.grid = tuple(size), channels, features, grid
         self.strides = tuple(-(-side // (grid + 1)) for side in size)
         self.patch = tuple(2 * stride for stride in self.strides)
-        layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1)]
-        for enters, leaves in ((width, width), (width, 2 * width)):
-            shrink = 2 if leaves > enters and min(self.patch) >= 4 else 1
-            layers += [_Residual(enters, leaves, shrink)]
-            layers += [_Residual(leaves, leaves, 1) for _ in range(blocks - 1)]
-        self.body = nn.Sequential(*layers, nn.GroupNorm(1, 2 * width), nn.ReLU())
-        self.last = nn.Linear(2 * width, features)
 
     def latent_lengths(self, length_B: Tensor) -> Tensor:
         """Raise: images have no lengths."""
-        raise ArgumentError("PatchEncoder: images all have one size; leave out lengths.")
+        raise ArgumentError(f"{type(self).__name__}: images all have one size; leave out lengths.")
 
     def patches(self, x_BKHW: Tensor) -> Tensor:
         """Return the patches, (B, R, C, K, patch, patch), without copying pixels."""
@@ -83,6 +63,10 @@ class PatchEncoder(nn.Module):
         rows = padded.unfold(2, self.patch[0], self.strides[0])
         both = rows.unfold(3, self.patch[1], self.strides[1])  # (B, K, R, C, patch, patch)
         return both.permute(0, 2, 3, 1, 4, 5)
+
+    def encode_patches(self, patch_NKPP: Tensor) -> Tensor:
+        """Return latents of patches, (N, D)."""
+        raise NotImplementedError
 
     def forward(self, x_BHWK: Tensor, length_B: Tensor | None = None) -> Tensor:
         """Return latents (B, R, C, D).
@@ -100,14 +84,102 @@ class PatchEncoder(nn.Module):
         else:
             if x_BHWK.ndim != 4 or tuple(x_BHWK.shape[1:]) != (*self.size, self.channels):
                 raise ShapeError(
-                    f"PatchEncoder: images must have shape (B, {self.size[0]}, {self.size[1]}, "
-                    f"{self.channels}), got {tuple(x_BHWK.shape)}."
+                    f"{type(self).__name__}: images must have shape (B, {self.size[0]}, "
+                    f"{self.size[1]}, {self.channels}), got {tuple(x_BHWK.shape)}."
                 )
             patch_BRCKPP = self.patches(scaled(x_BHWK).permute(0, 3, 1, 2))
-        B = len(patch_BRCKPP)
-        seen_NDPP = self.body(patch_BRCKPP.flatten(0, 2))
-        z_ND: Tensor = self.last(seen_NDPP.mean((2, 3)))
-        return z_ND.reshape(B, self.grid, self.grid, self.features)
+        z_ND = self.encode_patches(patch_BRCKPP.flatten(0, 2))
+        return z_ND.reshape(len(patch_BRCKPP), self.grid, self.grid, self.features)
+
+
+@final
+class ResidualPatchEncoder(PatchEncoder):
+    """A small residual network for every patch of an image, averaged over its pixels [RESNET2].
+
+    Its normalisation is of each patch alone (one group of channels and pixels), so that no patch
+    knows of another.
+
+    Args:
+        size, channels, features, grid: as of `PatchEncoder`.
+        width: channels of the first stage; the second has twice as many.
+        blocks: residual blocks of each stage, at least 1.
+
+    Raises:
+        ArgumentError: a number is too small.
+    """
+
+    def __init__(
+        self,
+        size: tuple[int, int] = (32, 32),
+        *,
+        channels: int = 3,
+        features: int = 256,
+        grid: int = 7,
+        width: int = 64,
+        blocks: int = 1,
+    ) -> None:
+        super().__init__(size, channels, features, grid)
+        _check_positive("ResidualPatchEncoder", width=width, blocks=blocks)
+        layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1)]
+        for enters, leaves in ((width, width), (width, 2 * width)):
+            shrink = 2 if leaves > enters and min(self.patch) >= 4 else 1
+            layers += [_Residual(enters, leaves, shrink)]
+            layers += [_Residual(leaves, leaves, 1) for _ in range(blocks - 1)]
+        self.body = nn.Sequential(*layers, nn.GroupNorm(1, 2 * width), nn.ReLU())
+        self.last = nn.Linear(2 * width, features)
+
+    def encode_patches(self, patch_NKPP: Tensor) -> Tensor:
+        """Return latents of patches, (N, D)."""
+        z_ND: Tensor = self.last(self.body(patch_NKPP).mean((2, 3)))
+        return z_ND
+
+
+@final
+class MLPPatchEncoder(PatchEncoder):
+    """Two hidden layers for every patch, its pixels side by side: for patches of few pixels.
+
+    Where a patch is ten pixels long, the place of a pixel in it says much, which an average over
+    pixels forgets; and two products of matrices cost a CPU less than convolutions do. Hidden layers
+    are normalised, for each patch alone.
+
+    Args:
+        size, channels, features, grid: as of `PatchEncoder`.
+        width: units of the second hidden layer; the first has twice as many.
+
+    Raises:
+        ArgumentError: a number is too small.
+    """
+
+    def __init__(
+        self,
+        size: tuple[int, int] = (32, 32),
+        *,
+        channels: int = 3,
+        features: int = 256,
+        grid: int = 7,
+        width: int = 256,
+    ) -> None:
+        super().__init__(size, channels, features, grid)
+        _check_positive("MLPPatchEncoder", width=width)
+        n_pixels = channels * self.patch[0] * self.patch[1]
+        layers: list[nn.Module] = [nn.Flatten()]
+        for enters, leaves in ((n_pixels, 2 * width), (2 * width, width)):
+            layers += [nn.Linear(enters, leaves), nn.LayerNorm(leaves), nn.ReLU()]
+        self.body = nn.Sequential(*layers)
+        self.last = nn.Linear(width, features)
+
+    def encode_patches(self, patch_NKPP: Tensor) -> Tensor:
+        """Return latents of patches, (N, D)."""
+        z_ND: Tensor = self.last(self.body(patch_NKPP))
+        return z_ND
+
+
+def _check_positive(name: str, **numbers: int) -> None:
+    if min(numbers.values()) < 1:
+        raise ArgumentError(
+            f"{name}: {' and '.join(numbers)} must be at least 1, got "
+            f"{', '.join(map(str, numbers.values()))}."
+        )
 
 
 class _Residual(nn.Module):

@@ -9,25 +9,28 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from sidle.errors import ArgumentError, ShapeError
 
-Pool = Literal["mean", "max", "last"] | int | None
+Pool = Literal["mean", "max", "last", "quarters"] | int | None
 
 
 def pooled(features: Tensor, length_B: Tensor | None, pool: Pool) -> Tensor:
     """Return features of sequences.
 
     Args:
-        features: (B, T, F) or (B, T, U, F).
+        features: (B, T, F) or (B, T, U, F); of images T is rows and U columns of patches.
         length_B: int64, steps of each sequence; None: T.
         pool: None: as they are, 0 behind the end of a sequence; "mean", "max": over steps and
             sites; "last": of the last step, the mean over sites; a number k: means over sites and
             over segment j of k, steps j n / k up to (j + 1) n / k of the n a sequence has, side by
-            side. A segment in which no step begins is taken for the step it lies in.
+            side. A segment in which no step begins is taken for the step it lies in. "quarters", of
+            images: means over the upper left, upper right, lower left and lower right quarter, side
+            by side; those of an odd number of rows or columns share the middle one.
 
     Returns:
-        The shape of the features without pooling, else (B, F) or (B, k F).
+        The shape of the features without pooling, else (B, F), (B, k F) or (B, 4 F).
 
     Raises:
         ArgumentError: another way of pooling.
@@ -35,12 +38,14 @@ def pooled(features: Tensor, length_B: Tensor | None, pool: Pool) -> Tensor:
     """
     if isinstance(pool, int) and not isinstance(pool, bool) and pool >= 1:
         n_segments = pool
-    elif pool in (None, "mean", "max", "last"):
+    elif pool in (None, "mean", "max", "last", "quarters"):
         n_segments = 0
     else:
         raise ArgumentError(
-            f"pool must be None, mean, max, last or a number of segments, got {pool!r}."
+            f"pool must be None, mean, max, last, quarters or a number of segments, got {pool!r}."
         )
+    if pool == "quarters":
+        return _quarters(features, length_B)
     B, T = features.shape[:2]
     length_B = torch.full((B,), T) if length_B is None else length_B.cpu()
     if pool is not None and bool((length_B < 1).any()):
@@ -68,3 +73,13 @@ def pooled(features: Tensor, length_B: Tensor | None, pool: Pool) -> Tensor:
     inside_BKT = (time_T >= first_BK[..., None]) & (time_T < last_BK[..., None])
     share_BKT = inside_BKT / inside_BKT.sum(2, keepdim=True)
     return torch.bmm(share_BKT.to(step_BTF), step_BTF).flatten(1)
+
+
+def _quarters(features: Tensor, length_B: Tensor | None) -> Tensor:
+    if features.ndim != 4 or length_B is not None:
+        raise ShapeError(
+            "pool: quarters are of images, features (B, R, C, F) without lengths, got "
+            f"{tuple(features.shape)}."
+        )
+    quarter_BF22 = functional.adaptive_avg_pool2d(features.permute(0, 3, 1, 2), 2)
+    return quarter_BF22.permute(0, 2, 3, 1).flatten(1)

@@ -30,7 +30,7 @@ from sidle.cpc.encoders import (
     observation_network,
 )
 from sidle.cpc.negatives import Mixed, Policy, policy_as_dict, policy_of_dict
-from sidle.cpc.patches import PatchEncoder
+from sidle.cpc.patches import MLPPatchEncoder, ResidualPatchEncoder
 from sidle.cpc.positions import checked_steps
 from sidle.cpc.predictors import (
     ActionPredictor,
@@ -42,6 +42,7 @@ from sidle.errors import ArgumentError, CheckpointError
 
 ContextName = Literal["gru", "transformer"]
 GridContextName = Literal["masked", "row-gru"]
+PatchEncoderName = Literal["residual", "mlp"]
 PredictorName = Literal["linear", "mlp", "transformer"]
 
 
@@ -87,10 +88,12 @@ class ImageSettings:
     """Patches a side; they overlap by half."""
     features: int = 256
     """Features of a patch, D (1024 in the paper)."""
+    encoder: PatchEncoderName = "residual"
+    """What encodes a patch; "mlp" for patches of few pixels."""
     width: int = 64
-    """Channels of the residual network's first stage."""
+    """Channels of the residual network's first stage, or units of the MLP's second layer."""
     blocks: int = 1
-    """Residual blocks of each of its two stages."""
+    """Residual blocks of each of its two stages; of no matter to the MLP."""
     context: GridContextName = "masked"
     """Masked convolutions (PixelCNN by rows), or a GRU down the rows."""
     context_features: int = 256
@@ -203,14 +206,7 @@ def parts(settings: Settings) -> tuple[nn.Module, nn.Module, nn.Module]:
             normalisation=settings.normalisation,
         )
     elif isinstance(settings, ImageSettings):
-        encoder = PatchEncoder(
-            settings.size,
-            channels=settings.channels,
-            features=settings.features,
-            grid=settings.grid,
-            width=settings.width,
-            blocks=settings.blocks,
-        )
+        encoder = _patch_encoder(settings)
     elif isinstance(settings, TextSettings):
         encoder = SentenceEncoder(
             settings.vocabulary_size,
@@ -223,6 +219,17 @@ def parts(settings: Settings) -> tuple[nn.Module, nn.Module, nn.Module]:
         network = observation_network(settings.shape, settings.features)
         encoder = ObservationEncoder(network, settings.features)
     return encoder, _context(settings), _predictor(settings)
+
+
+def _patch_encoder(settings: ImageSettings) -> nn.Module:
+    shape: dict[str, Any] = {
+        name: getattr(settings, name) for name in ("channels", "features", "grid", "width")
+    }
+    if settings.encoder == "mlp":
+        return MLPPatchEncoder(settings.size, **shape)
+    if settings.encoder == "residual":
+        return ResidualPatchEncoder(settings.size, **shape, blocks=settings.blocks)
+    raise ArgumentError(f"encoder must be residual or mlp, got {settings.encoder!r}.")
 
 
 def settings_as_dict(settings: Settings) -> dict[str, Any]:
