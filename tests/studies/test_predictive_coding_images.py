@@ -11,8 +11,8 @@ from sidle.studies import predictive_coding_images as study
 
 TINY = study.ImagesSettings(
     datasets=("digits",), train_images=200, test_images=100, steps=8, batch_size=20, grid=3,
-    width=4, features=8, context_features=8, ahead=(1, 2), n_negatives=16, fractions=(0.1, 1.0),
-    supervised_steps=20, supervised_rates=(1e-3, 3e-3),
+    encoder="residual", width=4, features=8, context_features=8, ahead=(1, 2), n_negatives=16,
+    fractions=(0.1, 1.0), supervised_steps=20, supervised_rates=(1e-3, 3e-3),
 )  # fmt: skip
 
 
@@ -55,6 +55,18 @@ def test_training_with_labels_learns_from_the_given_rows_alone(monkeypatch):
     changed.labels[:] = np.random.default_rng(0).permutation(training.labels)
     assert study.supervised(cell, changed, test, rows) < plain - 0.08
     assert plain > 0.2
+
+
+def test_as_many_components_are_taken_as_tell_held_out_labels_best():
+    generator = np.random.default_rng(0)
+    labels = np.repeat(np.arange(2), 40)
+    x = generator.standard_normal((80, 512)).astype(np.float32)
+    x[:, 3] += 6 * labels  # the first sixteen know all, the others nothing
+    assert study._number_of_components(x, labels, np.arange(80), 0) == 16
+    x[:, 3] -= 6 * labels
+    x[:, 500] += 100 * labels
+    x[:, 300:500] += labels[:, None]
+    assert study._number_of_components(x, labels, np.arange(80), 0) == 512
 
 
 def test_bad_settings_are_refused():

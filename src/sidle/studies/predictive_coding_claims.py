@@ -195,9 +195,9 @@ CLAIMS = (
     ),
     Claim(
         id="images-above-pca",
-        sentence="And better than off as many principal components.",
+        sentence="And better than off principal components of the pixels.",
         source="ours",
-        effect="accuracy, CPC minus PCA; the least over sets and shares of labels",
+        effect="accuracy, CPC minus PCA, its size chosen; the least over sets and shares of labels",
         unit="share",
         margin=0.0,  # as above
         differences=functools.partial(seen, other="pca"),

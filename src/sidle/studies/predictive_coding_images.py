@@ -1,10 +1,11 @@
 """The domain of images in the study `predictive-coding`: patches predicted from those above.
 
 A cell pre-trains one model on the training images without their labels [CPC, section 3.2] and then
-asks what a linear classifier reads off its latents, averaged over the image, from few labels or
-many. Beside it: the same encoder untrained; as many principal components of the pixels as the
-encoder has features; the pixels themselves; and the same encoder with a linear layer, trained on
-the same labels from the start, its steps chosen on a fifth of them.
+asks what a linear classifier reads off its latents, averaged over the quarters of the image, from
+few labels or many. Beside it: the same encoder untrained; principal components of the pixels, at
+most as many as there are features, their number chosen on a fifth of the labels; the pixels
+themselves; and the same encoder, averaged alike, with a linear layer, trained on the same labels
+from the start, its steps chosen on a fifth of them.
 
 References: [CPC] A. van den Oord, Y. Li, O. Vinyals 2018, arXiv:1807.03748. [CPC2] O. Henaff et al.
 2020, arXiv:1905.09272 (few labels).
@@ -15,7 +16,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from torch import nn
 from sidle import seeding, storage
 from sidle import training as training_loop
 from sidle.cpc import ContrastivePredictiveCoding, ImageSettings, batches, negatives
+from sidle.cpc.pooling import pooled
 from sidle.data import images
 from sidle.data.images import Images
 from sidle.errors import ArgumentError
@@ -33,6 +35,8 @@ from sidle.studies.predictive_coding_training import pretrained
 from sidle.studies.study import Cell
 
 KIND = "images"
+POOL: Literal["quarters"] = "quarters"  # of latents
+COMPONENTS = (16, 64, 256)  # of pixels, and as many as there are features
 BATCH_OF_FEATURES = 500
 _Array = np.ndarray[Any, Any]
 
@@ -55,8 +59,10 @@ class ImagesSettings:
     """Of pre-training, by Adam; it rises over 100 steps and falls along half a cosine."""
     grid: int = 7
     """Patches a side."""
-    width: int = 32
-    """Channels of the encoder's first stage."""
+    encoder: Literal["residual", "mlp"] = "mlp"
+    """What encodes a patch."""
+    width: int = 256
+    """Units of the MLP's second layer, or channels of the residual network's first stage."""
     features: int = 128
     """Features of a patch."""
     context_features: int = 128
@@ -132,15 +138,16 @@ def run_cell(cell: Cell, run: Run) -> dict[str, Any]:
     spaces = {
         "cpc": [_latents(model, part) for part in (training, test)],
         "random": [_latents(untrained, part) for part in (training, test)],
-        "pca": _components(training, test, settings["features"], cell.seed),
         "pixels": [_flat(part) for part in (training, test)],
     }
-    accuracy: dict[str, dict[str, float]] = {name: {} for name in (*spaces, "supervised")}
+    components = _components(training, test, spaces["cpc"][0].shape[1], cell.seed)
+    accuracy: dict[str, dict[str, float]] = {name: {} for name in (*spaces, "pca", "supervised")}
     for fraction in settings["fractions"]:
         rows = probes.label_fraction(
             training.labels, fraction, seed=seeding.split(cell.seed, "labels")
         )
-        for name, (x, x_test) in spaces.items():
+        n = _number_of_components(components[0], training.labels, rows, cell.seed)
+        for name, (x, x_test) in {**spaces, "pca": [x[:, :n] for x in components]}.items():
             found = probes.linear_probe(
                 x[rows], training.labels[rows], x_test, test.labels,
                 seed=seeding.split(cell.seed, "probe"),
@@ -173,6 +180,7 @@ def model_settings(cell: Cell, training: Images) -> ImageSettings:
         channels=channels,
         grid=settings["grid"],
         features=settings["features"],
+        encoder=settings["encoder"],
         width=settings["width"],
         context_features=settings["context_features"],
         steps=tuple(settings["ahead"]),
@@ -182,7 +190,7 @@ def model_settings(cell: Cell, training: Images) -> ImageSettings:
 
 
 def _latents(model: ContrastivePredictiveCoding, part: Images) -> _Array:
-    found = model.represent(part.pixels, level="encoder", pool="mean", batch_size=BATCH_OF_FEATURES)
+    found = model.represent(part.pixels, level="encoder", pool=POOL, batch_size=BATCH_OF_FEATURES)
     made: _Array = found.numpy()
     return made
 
@@ -201,15 +209,33 @@ def _components(training: Images, test: Images, features: int, seed: int) -> lis
     return [model.transform(part).astype(np.float32) for part in (x, x_test)]
 
 
+def _number_of_components(x: _Array, labels: _Array, rows: _Array, seed: int) -> int:
+    """Return how many first components tell the labels of a fifth of ``rows`` best."""
+    held_out = probes.label_fraction(labels[rows], 0.2, seed=seeding.split(seed, "components"))
+    fitted = np.setdiff1d(np.arange(len(rows)), held_out)
+    wanted = sorted({n for n in COMPONENTS if n < x.shape[1]} | {x.shape[1]})
+    if len(np.unique(labels[rows][fitted])) < 2:
+        return wanted[-1]
+    x, y = x[rows], labels[rows]
+    scores = [
+        probes.linear_probe(
+            x[fitted, :n], y[fitted], x[held_out, :n], y[held_out],
+            seed=seeding.split(seed, "probe"),
+        ).accuracy
+        for n in wanted
+    ]  # fmt: skip
+    return wanted[int(np.argmax(scores))]
+
+
 class _Classifier(nn.Module):
-    """The encoder of a model, averaged over patches, and a linear layer."""
+    """The encoder of a model, averaged over quarters, and a linear layer."""
 
     def __init__(self, encoder: nn.Module, features: int, classes: int) -> None:
         super().__init__()
-        self.encoder, self.last = encoder, nn.Linear(features, classes)
+        self.encoder, self.last = encoder, nn.Linear(4 * features, classes)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.last(self.encoder(pixels).mean((1, 2)))
+        logits: torch.Tensor = self.last(pooled(self.encoder(pixels), None, POOL))
         return logits
 
 
