@@ -18,6 +18,7 @@ doi:10.3390/e22101081. [KOR] Korshunova et al. 2021, arXiv:2107.05712.
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,7 +67,7 @@ class Settings:
     test_images: int = 0
     """Test images for accuracy, calibration and outliers, at most; 0 takes all."""
     epoch_share: float = 1.0
-    """Train for this share of the task's epochs."""
+    """Train for so many times the task's epochs."""
     curve_points: int = 15
     """Points of the curve of rate during training."""
     curve_images: int = 1000
@@ -115,10 +116,8 @@ class Settings:
         for name in ("train_images", "test_images"):
             if (value := getattr(self, name)) < 0:
                 raise ArgumentError(f"{name}: expected 0 (all) or more, got {value}.")
-        if not 0 < self.epoch_share <= 1:
-            raise ArgumentError(
-                f"epoch_share: expected a number in (0, 1], got {self.epoch_share}."
-            )
+        if not 0 < self.epoch_share < math.inf:
+            raise ArgumentError(f"epoch_share: expected a number above 0, got {self.epoch_share}.")
 
 
 _ALL_METHODS = (
@@ -136,6 +135,8 @@ _FULL = Settings(
     random_label_methods=("deterministic", "vib-0.5", "vib-0.01", "ceb-0", "ceb-2", "ceb-4.6"),
     random_label_epochs=150,
     train_images=0,
+    # Of 60,000 images 24 passes leave the residual information of rho 1 at 0.2 nats, 60 at 0.07.
+    epoch_share=2.5,
     curve_points=30,
     samples=16,
     suite="full",
@@ -169,6 +170,7 @@ PRESETS = {
     "paper": dataclasses.replace(
         _FULL,
         tasks=("cifar10-paper", "imagenet-paper"),
+        epoch_share=1.0,
         outliers=("uniform", "flipped"),
         device="cuda",
     ),

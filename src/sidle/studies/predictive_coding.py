@@ -88,7 +88,7 @@ PRESETS = {
             steps=150,
             batch_size=32,
             grid=3,
-            width=8,
+            width=64,
             features=32,
             context_features=32,
             ahead=(1, 2),
@@ -114,10 +114,19 @@ PRESETS = {
     "standard": Settings(
         domains=("audio", "images"),
         audio=AudioDomainSettings(
-            datasets=("fsdd",), steps=3000, ahead_variants=(), negatives_variants=()
+            datasets=("fsdd",),
+            steps=1500,
+            n_negatives=32,
+            ahead_variants=(),
+            negatives_variants=(),
+            supervised_steps=800,
         ),
         images=ImagesSettings(
-            datasets=("fashion_mnist",), train_images=10_000, test_images=5000, steps=1500, width=16
+            datasets=("fashion_mnist",),
+            train_images=10_000,
+            test_images=5000,
+            steps=2000,
+            supervised_steps=800,
         ),
     ),
     "full": _FULL,
@@ -125,7 +134,12 @@ PRESETS = {
         _FULL,
         audio=AudioDomainSettings(features=512, context_features=256, steps=300_000),
         images=ImagesSettings(
-            train_images=0, width=128, features=1024, context_features=1024, steps=100_000
+            train_images=0,
+            encoder="residual",
+            width=128,
+            features=1024,
+            context_features=1024,
+            steps=100_000,
         ),
         text=TextDomainSettings(
             word_features=620, features=2400, context_features=2400, steps=100_000

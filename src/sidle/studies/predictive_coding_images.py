@@ -53,7 +53,7 @@ class ImagesSettings:
     """Images to test on, at most; 0 takes all."""
     steps: int = 4000
     """Steps of pre-training."""
-    batch_size: int = 64
+    batch_size: int = 32
     """Images of a step."""
     learning_rate: float = 1e-3
     """Of pre-training, by Adam; it rises over 100 steps and falls along half a cosine."""
@@ -69,7 +69,7 @@ class ImagesSettings:
     """Units of the context."""
     ahead: tuple[int, ...] = (2, 3, 4)
     """Rows down that are predicted."""
-    n_negatives: int = 128
+    n_negatives: int = 32
     """Patches of other images that a positive is told from."""
     fractions: tuple[float, ...] = (0.01, 0.1, 1.0)
     """Shares of the labels that classifiers are given."""
