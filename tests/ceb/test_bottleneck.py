@@ -337,6 +337,8 @@ def test_parts_kept_in_evaluation_stay_so():
         (lambda: made().loss(X, Y, 0), ArgumentError, "samples"),
         (lambda: made(n_statistics=4).loss(X, Y), ShapeError, r"\(9, 3\)"),
         (lambda: made().loss(X, Y[:3]), ShapeError, r"\(9,\)"),
+        (lambda: made(classifier="contrastive").loss(X, Y - 1), ArgumentError, "from -1 to"),
+        (lambda: made().loss(X, Y + 9), ArgumentError, "got some from 9"),
         (lambda: measure(made(), X, Y[:3]), ShapeError, "labels"),
         (lambda: measure(made(), X, Y, samples=0), ArgumentError, "samples"),
         (lambda: MeanPrediction(made(), -1), ArgumentError, "samples"),

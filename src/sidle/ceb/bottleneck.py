@@ -236,12 +236,18 @@ class Bottleneck(nn.Module):
 
         Raises:
             ShapeError: x and y, or what the encoder returns, do not fit.
-            ArgumentError: ``samples`` is below 1.
+            ArgumentError: ``samples`` is below 1, or a label is none of the classes (looked at on
+                the CPU alone: elsewhere it would wait for the device).
         """
         classifiers.check_counts("Bottleneck", samples=samples)
         if y.shape != (len(x),):
             raise ShapeError(
                 f"Bottleneck: expected labels of shape ({len(x)},), got {tuple(y.shape)}."
+            )
+        if y.is_cpu and len(y) and not 0 <= int(y.min()) <= int(y.max()) < self.n_classes:
+            raise ArgumentError(
+                f"Bottleneck: expected labels from 0 to {self.n_classes - 1}, got some from "
+                f"{int(y.min())} to {int(y.max())}."
             )
         statistics_BP = self.encode(x)
         if self.draws:
