@@ -159,7 +159,7 @@ def _bound(
 
 
 def _near(attack: str, budgets: Budgets, settings: Mapping[str, Any]) -> PlannedAttack:
-    run = functools.partial(_foolbox, attack=attack, settings=settings)
+    run = functools.partial(_foolbox, attack=attack, settings=settings, epsilon=budgets.l2)
     return PlannedAttack(attack, "l2", budgets.l2, run, nearest=True)
 
 
@@ -169,7 +169,6 @@ def _foolbox(
     y: Tensor,
     *,
     attack: str,
-    settings: Mapping[str, Any],
     **common: Any,
 ) -> Attacked:
-    return attacks.foolbox_attack(model, x, y, attack, settings=settings, **common)
+    return attacks.foolbox_attack(model, x, y, attack, **common)

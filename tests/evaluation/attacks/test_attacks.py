@@ -1,5 +1,6 @@
 """Attacks find the worst case where it is known, stay inside their budget, and count honestly."""
 
+import functools
 import math
 
 import pytest
@@ -320,6 +321,29 @@ def test_attacks_of_foolbox_run_on_a_classifier_that_draws(attack, settings):
     again = attacks.foolbox_attack(model, x, y, attack, settings=settings, samples=8, seed=1)
     assert torch.equal(found.x, again.x)
     assert found.success.float().mean() > 0.2
+
+
+def test_a_budget_takes_a_classifier_that_draws_past_its_boundary():
+    pytest.importorskip("foolbox")
+    _, x, _ = problem(n=40, spread=0.3)
+    y = Linear()(x).argmax(1)
+    model, plain = Linear(noise=0.3), Linear()
+    call = functools.partial(
+        attacks.foolbox_attack,
+        x=x, y=y, attack="carlini-wagner", samples=2, seed=1,
+        settings={"steps": 30, "binary_search_steps": 3, "initial_const": 1.0},
+    )  # fmt: skip
+    nearest, farther = call(model), call(model, epsilon=0.5)
+    reached = nearest.distance < 0.5
+    assert reached.sum() > 20
+    assert farther.distance.max() <= max(0.5, float(nearest.distance.max())) + 1e-6
+    assert torch.equal(farther.x[~reached], nearest.x[~reached])
+    # Their mean prediction is wrong more often, whatever is drawn.
+    wrong = [(plain(found.x).argmax(1) != y)[reached].sum() for found in (nearest, farther)]
+    assert wrong[1] >= wrong[0] + 5
+    assert torch.equal(call(plain).x, call(plain, epsilon=0.5).x)
+    with pytest.raises(ArgumentError, match="epsilon"):
+        call(model, epsilon=-1.0)
 
 
 def test_a_nearest_attack_finds_the_known_distance_of_a_linear_classifier():

@@ -16,7 +16,9 @@ alone see the same draws at every call, as they search for a boundary that must 
     salt-and-pepper   more and more black and white pixels         (a control)
     contrast          the least loss of contrast                   (a control)
 
-None of them has a budget: `Attacked.robust_accuracy_within` counts what lies inside one.
+None of them has a budget: `Attacked.robust_accuracy_within` counts what lies inside one. They stop
+just behind the boundary, from where fresh draws of a classifier that draws may lead back; told a
+budget, they go on to its end there, if that takes the classifier farther from right.
 Reference: Rauber et al. 2020, "Foolbox Native", JOSS 5(53).
 """
 
@@ -33,7 +35,7 @@ from torch import Tensor, nn
 
 from sidle import seeding
 from sidle.errors import ArgumentError, MissingExtraError
-from sidle.evaluation.attacks import attacked, objectives
+from sidle.evaluation.attacks import attacked, norms, objectives
 from sidle.evaluation.attacks.attacked import Attacked, Batch
 from sidle.evaluation.attacks.norms import Norm
 from sidle.evaluation.classifiers import Classifier, Predictor
@@ -64,6 +66,7 @@ def foolbox_attack(
     *,
     target: Tensor | None = None,
     settings: Mapping[str, Any] | None = None,
+    epsilon: float | None = None,
     samples: int = 1,
     seed: int = 0,
     batch_size: int = attacked.BATCH_SIZE,
@@ -79,6 +82,8 @@ def foolbox_attack(
         target: the class wanted for each image, integers (N,), for attacks that take one; attacks
             from decisions alone need a start, which targeted ones take from ``x`` itself.
         settings: of foolbox's class, such as ``steps``.
+        epsilon: a budget, in the attack's norm. A change that lies within it is lengthened to it
+            where the classifier draws and this takes it farther from right; None: no change is.
         samples: draws of a classifier that draws, for each image.
         seed: of everything that is drawn.
         batch_size: images at once.
@@ -97,6 +102,8 @@ def foolbox_attack(
             f"foolbox_attack: expected one of {', '.join(FOOLBOX_ATTACKS)}, got {attack!r}."
         )
     name, norm, takes_target = FOOLBOX_ATTACKS[attack]
+    if epsilon is not None:
+        norms.check_ball("foolbox_attack", norm, epsilon)
     if target is not None and not takes_target:
         raise ArgumentError(f"foolbox_attack: {attack} takes no class wanted. Leave out target.")
     foolbox = _foolbox()
@@ -132,6 +139,9 @@ def foolbox_attack(
             )
         result = batch.x.clone()
         result[rows[success]] = found.detach().clamp(0, 1)[success]
+        if batch.random and epsilon is not None:
+            asked.draws_of = None
+            return _lengthened(batch, asked, result, epsilon, norm)
         return result
 
     return attacked.run(
@@ -173,6 +183,22 @@ class _Wrapped(nn.Module):
             return self.predictor(x)
         with seeding.scope(self.draws_of):
             return self.predictor(x)
+
+
+@torch.no_grad()
+def _lengthened(
+    batch: Batch, asked: nn.Module, found: Tensor, epsilon: float, norm: Norm
+) -> Tensor:
+    """Return the changes within ``epsilon`` stretched to it, where that raises the margin."""
+    length_B = norms.distance(found, batch.x, norm)
+    factor_B = torch.where((length_B > 0) & (length_B < epsilon), epsilon / length_B, 1.0)
+    factor = factor_B.view(-1, *[1] * (found.ndim - 1))
+    longer = (batch.x + factor * (found - batch.x)).clamp(0, 1)
+    before, after = (
+        objectives.losses(asked(x), batch.y, "margin", targeted=batch.targeted)
+        for x in (found, longer)
+    )
+    return torch.where((after > before).view_as(factor), longer, found)
 
 
 @torch.no_grad()
