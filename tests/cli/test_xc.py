@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from scipy.sparse import csr_array, save_npz
 
 from reference import ranking as reference
@@ -12,6 +13,7 @@ from sidle.cli import extreme_files, main
 from sidle.data import extreme
 from sidle.data.synthetic_extreme import power_law_rows
 from sidle.errors import DataError, UsageError
+from sidle.slide.classifier import ExtremeClassifier
 
 SIZES = {"n_features": 300, "n_labels": 40, "features_per_row": 10, "labels_per_row": 2, "seed": 0}
 QUICK = ("--hidden", "8", "--n-epochs", "2", "--threads", "1")
@@ -126,7 +128,11 @@ def test_refuses_what_cannot_be_read(place, capsys, tmp_path):
     assert (code, "leave --labels out" in err) == (2, True)
     np.savez(tmp_path / "dense.npz", x=np.ones(3))
     with pytest.raises(DataError, match="save_npz"):
-        extreme_files.read(tmp_path / "dense.npz", place / "y.npz")
+        extreme_files.shape(tmp_path / "dense.npz", place / "y.npz")
+    (tmp_path / "empty.txt").write_text("")
+    code, _, err = run(capsys, "train", tmp_path / "empty.txt", "--out", tmp_path / "m4")
+    assert (code, "there are no rows" in err) == (1, True)
+    assert not list(tmp_path.glob("m*/rows-*"))
     (tmp_path / "wide.txt").write_text("1 299 40\n3 5:1\n")
     code, _, err = run(capsys, "predict", place / "model", tmp_path / "wide.txt")
     assert (code, "299 features" in err) == (1, True)
@@ -173,6 +179,61 @@ def test_kinds_are_told_apart_by_content(place, tmp_path):
     with gzip.open(tmp_path / "lines.gz", "wt") as file:
         file.write("__label__a some words\n")
     assert extreme_files.kind_of(tmp_path / "lines.gz") == "text"
-    rows = extreme_files.read(tmp_path / "lines.gz", None)
-    assert rows.names == ("a",)
-    assert rows.features.sum() == 3  # "some", "words" and their pair
+    with extreme_files.stored(tmp_path / "lines.gz", None, tmp_path) as rows:
+        assert rows.notes == {"names": ["a"]}
+        assert rows.features.sum() == 3  # "some", "words" and their pair
+
+
+def test_rows_on_disk_make_the_model_that_rows_in_memory_make(place):
+    rows = extreme.read_xc(place / "train.txt")
+    model = ExtremeClassifier(hidden=8, n_epochs=2, threads=1).fit(rows.features, rows.labels)
+    loaded = ExtremeClassifier.load(place / "model")
+    for one, other in zip(
+        model.network_.state_dict().values(), loaded.network_.state_dict().values(), strict=True
+    ):
+        assert torch.equal(one, other)
+    assert loaded.blend_.weights == model.blend_.weights
+    assert not list((place / "model").glob("rows-*"))  # they have done their work
+
+
+def test_interrupted_training_does_not_read_its_file_again(place, capsys, tmp_path, monkeypatch):
+    words = ("train", place / "train.txt", "--out", tmp_path, *QUICK)
+    fit = ExtremeClassifier.fit
+
+    def interrupted(*arguments, **settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ExtremeClassifier, "fit", interrupted)
+    assert run(capsys, *words)[0] == 1
+    (kept,) = tmp_path.glob("rows-*")
+    monkeypatch.setattr(ExtremeClassifier, "fit", fit)
+    read = []
+    blocks = extreme_files.blocks
+    monkeypatch.setattr(
+        extreme_files, "blocks", lambda *given, **how: read.append(given) or blocks(*given, **how)
+    )
+    assert run(capsys, *words)[0] == 0
+    assert not read
+    assert not kept.exists()
+    # Another file, if only a newer one, is read.
+    (tmp_path / "other").mkdir()
+    newer = tmp_path / "train.txt"
+    newer.write_bytes((place / "train.txt").read_bytes())
+    with extreme_files.stored(newer, None, tmp_path / "other") as rows:
+        assert rows.features.shape == (500, 300)
+    assert read
+
+
+def test_a_model_may_keep_few_rows_or_none(place, capsys, tmp_path):
+    found = {}
+    for n in (0, 100):
+        folder = tmp_path / str(n)
+        words = ("train", place / "train.txt", "--out", folder, *QUICK, "--evidence-rows", n)
+        assert run(capsys, *words)[0] == 0
+        content = json.loads(run(capsys, "info", folder, "--json")[1])
+        assert (content["n_rows"], content["n_evidence_rows"]) == (500, n)
+        words = ("evaluate", folder, place / "test.txt.gz", "--json")
+        found[n] = json.loads(run(capsys, *words)[1])
+    whole = json.loads(run(capsys, "evaluate", place / "model", place / "test.txt.gz", "--json")[1])
+    assert found[0]["p@1"] > 0.1  # of 40 labels
+    assert whole["p@5"] >= found[100]["p@5"] >= found[0]["p@5"] - 0.02

@@ -107,7 +107,7 @@ def test_a_model_folder_gives_the_same_predictions(fitted, data, tmp_path):
 
 def test_a_foreign_folder_is_refused(tmp_path):
     (tmp_path / "model.json").write_text('{"format": 99}')
-    with pytest.raises(CheckpointError, match="format 1"):
+    with pytest.raises(CheckpointError, match="format 2"):
         ExtremeClassifier.load(tmp_path)
 
 

@@ -5,7 +5,9 @@ import pytest
 import torch
 from scipy.sparse import csr_array, random_array
 
+from sidle.slide import weighting
 from sidle.slide.network import BagNetwork, BestWeights, minibatches, warm_up_then_fall
+from sidle.slide.weighting import WeightedRows, weigh
 
 N, D, L = 70, 50, 9
 
@@ -29,7 +31,9 @@ def test_starts_in_the_space_of_the_largest_singular_vectors(data):
     generator = np.random.default_rng(1)
     low = generator.normal(size=(N, 8)) @ generator.normal(size=(8, D))
     made = network()
-    made.start(csr_array(low.astype(np.float32)), data[1])
+    low /= np.linalg.norm(low, axis=1, keepdims=True)
+    rows = WeightedRows(csr_array(low.astype(np.float32)), None)
+    made.start(rows, data[1], np.arange(N))
     basis = np.linalg.svd(low, full_matrices=False)[2][:8]
     embedding = made.embedding.weight.numpy().astype(np.float64)  # (D, 8)
     outside = embedding - basis.T @ (basis @ embedding)
@@ -40,18 +44,47 @@ def test_starts_in_the_space_of_the_largest_singular_vectors(data):
 def test_scores_start_as_cosines_to_the_mean_of_a_label(data):
     rows, labels = data
     made = network(dropout=0.0)
-    made.start(rows, labels)
+    made.start(WeightedRows(rows, None), labels, np.arange(N))
     with torch.no_grad():
-        hidden = made.encode(rows)
+        hidden = made.encode(weigh(rows, None))
     means = labels.toarray().T @ torch.nn.functional.normalize(hidden, dim=1).numpy()
     means /= np.linalg.norm(means, axis=1, keepdims=True)
     assert made.output.weight.numpy() == pytest.approx(8 * means, abs=1e-4)  # float32
 
 
+def test_the_start_does_not_depend_on_how_many_rows_are_held_at_once(data, monkeypatch):
+    rows = WeightedRows(data[0], None)
+    numbers = np.flatnonzero(np.arange(N) % 7)  # not all rows
+    starts = []
+    for at_once in (1000, 7):
+        monkeypatch.setattr(weighting, "_ROWS_AT_ONCE", at_once)
+        made = network()
+        made.start(rows, data[1], numbers)
+        starts.append(made)
+    apart = [(one - other).abs().max() for one, other in zip(
+        starts[0].state_dict().values(), starts[1].state_dict().values(), strict=True)]  # fmt: skip
+    assert max(apart) < 1e-5  # float32 sums in another order
+
+
+def test_of_many_rows_some_are_decomposed(data, monkeypatch):
+    monkeypatch.setattr("sidle.slide.network._MOST_DECOMPOSED", 40)
+    taken = []
+
+    class Counting(WeightedRows):
+        def take(self, numbers):
+            taken.append(len(numbers))
+            return super().take(numbers)
+
+    network().start(Counting(data[0], None), data[1], np.arange(N))
+    assert taken == [40, N]
+
+
 def test_few_rows_leave_the_random_start(data):
     made = network()
     before = made.embedding.weight.clone()
-    made.start(data[0][:17], data[1][:17])  # 18 columns are drawn for the decomposition
+    made.start(
+        WeightedRows(data[0], None), data[1], np.arange(17)
+    )  # 18 columns are drawn for the decomposition
     assert torch.equal(made.embedding.weight, before)
 
 
@@ -70,16 +103,16 @@ def test_best_is_an_exact_search(data):
 
 
 def test_an_epoch_has_each_row_once_and_batches_depend_on_their_number_alone(data):
-    rows, labels = data
-    batches = minibatches(rows, labels, 16, seed=3)  # 5 an epoch, the last of 6 rows
+    rows, labels = WeightedRows(data[0], None), data[1]
+    batches = minibatches(rows, labels, np.arange(N), 16, seed=3)  # 5 an epoch, the last of 6 rows
     for epoch in range(2):
         parts = [batches(5 * epoch + i) for i in range(5)]
         assert [part[1].shape[0] for part in parts] == [16, 16, 16, 16, 6]
         seen = np.concatenate([part[1].toarray() for part in parts])
         order = np.lexsort(seen.T)
-        expected = rows.toarray()
+        expected = rows.take(np.arange(N)).toarray()
         assert np.array_equal(seen[order], expected[np.lexsort(expected.T)])
-    again = minibatches(rows, labels, 16, seed=3)
+    again = minibatches(rows, labels, np.arange(N), 16, seed=3)
     for i in (7, 2, 9, 0):
         assert np.array_equal(again(i)[1].toarray(), batches(i)[1].toarray())
         assert np.array_equal(again(i)[2].toarray(), batches(i)[2].toarray())
@@ -96,9 +129,9 @@ def test_the_rate_rises_then_falls_to_almost_nothing():
 
 
 def test_steps_lower_the_loss_and_repeat_from_a_state(data):
-    rows, labels = data
+    rows, labels = WeightedRows(data[0], None), data[1]
     one, other = network(residual=True), network(residual=True, seed=0)
-    batches = minibatches(rows, labels, 35, seed=0)
+    batches = minibatches(rows, labels, np.arange(N), 35, seed=0)
     step, again = (made.step(lambda _: 1.0) for made in (one, other))
     losses = [float(step(batches(i))["loss"]) for i in range(20)]
     assert losses[-1] < losses[0]

@@ -4,29 +4,35 @@ XC text     header `n_rows n_features n_labels`, lines `l1,l2 f:v f:v`, also .gz
 FILE.npz    features as `scipy.sparse.save_npz` writes them; labels in another such file
 text        any other file: a line a row, `__label__NAME` for each label, then words; words and
             pairs of neighbouring words are counted in 2^18 columns chosen by a hash
+
+Rows to train on are written to disk as they are read, and mapped from there (`data.stored_rows`):
+a file of text may be larger than memory. An .npz file is read as a whole.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import itertools
 import re
+import shutil
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_array, load_npz
 
-from sidle import storage
-from sidle.data import extreme, sources
-from sidle.errors import DataError, UsageError
+from sidle import progress, storage
+from sidle.data import extreme, sources, stored_rows
+from sidle.data.stored_rows import StoredRows
+from sidle.errors import DataError, SidleError, UsageError
 
 ROWS_AT_ONCE = 20_000
 TEXT_FEATURES = 2**18
 MARK = "__label__"
+_FOLDER = "rows-"  # of rows to train on
 
 _HEADER = re.compile(rb"\d+[ \t]+\d+[ \t]+\d+[ \t]*\r?\n?")
 
@@ -38,12 +44,10 @@ class Rows:
     Attributes:
         features: CSR, (N, D).
         labels: CSR, (N, L), or None where the file has none.
-        names: of the labels, where the file has them.
     """
 
     features: csr_array
     labels: csr_array | None
-    names: tuple[str, ...] = ()
 
 
 def kind_of(path: Path) -> str:
@@ -75,45 +79,86 @@ def find(name: Path) -> Path:
     return sources.resolve(name)
 
 
-def read(path: Path, labels: Path | None) -> Rows:
-    """Read a whole file to train on.
+def shape(path: Path, labels: Path | None) -> dict[str, int]:
+    """Return the numbers of rows, features and labels of a file to train on, reading it once."""
+    n_rows = n_features = n_labels = 0
+    for part in blocks(path, labels, {}, needed=True):
+        assert part.labels is not None
+        n_rows += part.features.shape[0]
+        n_features = max(n_features, part.features.shape[1])
+        n_labels = max(n_labels, part.labels.shape[1])
+    if n_rows == 0:
+        raise _empty(path)
+    return {"rows": n_rows, "features": n_features, "labels": n_labels}
+
+
+@contextlib.contextmanager
+def stored(path: Path, labels: Path | None, model: Path) -> Iterator[StoredRows]:
+    """Yield the rows of a file to train on, mapped from a folder inside the model's.
+
+    The folder is there until the block ends well, so that interrupted training need not read the
+    file again if it is the same; notes are {"names": of the labels, where the file has them}.
 
     Raises:
         DataError, DataNotFoundError, StorageError: it is not there, or broken.
         UsageError: labels for a file that has its own, or none for one that has not.
     """
-    kind = kind_of(path)
-    _check_labels_file(path, kind, labels, needed=True)
-    if kind == "xc":
-        found = extreme.read_xc(path)
-        return Rows(found.features, found.labels)
-    if kind == "npz":
-        assert labels is not None
-        return Rows(_read_npz(path), _read_npz(labels))
-    numbers: dict[str, int] = {}
-    parts = list(_text_blocks(path, numbers))
-    if not parts:
-        raise DataError(path, "the file is empty.", f"Write lines like `{MARK}cats a soft paw`.")
-    from scipy.sparse import vstack
+    folder = model / f"{_FOLDER}{_fingerprint(path, labels)[:12]}"
+    made = not (folder / stored_rows.DESCRIPTION).exists()
+    if made:
+        _store(path, labels, folder)
+    try:
+        yield stored_rows.read(folder)
+    except SidleError:
+        if made:  # it may be another run's folder
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    for old in model.glob(f"{_FOLDER}*"):
+        shutil.rmtree(old, ignore_errors=True)
 
-    marks = [csr_array((p[1].data, p[1].indices, p[1].indptr), shape=(p[1].shape[0], len(numbers)))
-             for p in parts]  # fmt: skip
-    return Rows(
-        csr_array(vstack([p[0] for p in parts], format="csr")),
-        csr_array(vstack(marks, format="csr")),
-        tuple(numbers),
-    )
+
+def _store(path: Path, labels: Path | None, folder: Path) -> None:
+    numbers: dict[str, int] = {}
+
+    def parts() -> Iterator[tuple[csr_array, csr_array]]:
+        n_rows = 0
+        with progress.bar("reading rows", None) as bar:
+            for part in blocks(path, labels, numbers, needed=True):
+                assert part.labels is not None
+                n_rows += part.features.shape[0]
+                yield part.features, part.labels
+                bar.advance(part.features.shape[0])
+        if n_rows == 0:
+            raise _empty(path)
+
+    stored_rows.write(folder, parts(), lambda: {"names": list(numbers)})
+
+
+def _empty(path: Path) -> DataError:
+    return DataError(path, "there are no rows.", f"Write lines like `{MARK}cats a soft paw`.")
+
+
+def _fingerprint(*paths: Path | None) -> str:
+    """Return what changes when one of the files does."""
+    told = []
+    for path in paths:
+        if path is not None:
+            with storage.refusals_of_disk(path):
+                status = path.stat()
+            told.append(f"{path.resolve()} {status.st_size} {status.st_mtime_ns}")
+    return storage.digest(*told)
 
 
 def blocks(
-    path: Path, labels: Path | None, names: Mapping[str, int], *, needed: bool
+    path: Path, labels: Path | None, names: dict[str, int], *, needed: bool
 ) -> Iterator[Rows]:
     """Yield the rows of a file in parts of at most 20,000, reading text as it goes.
 
     Args:
         path: the file.
         labels: of an .npz file.
-        names: of the labels that a model knows, for text; others get numbers beyond.
+        names: numbers of the labels that are known, for text; others are entered, with numbers
+            beyond.
         needed: whether labels are.
     """
     kind = kind_of(path)
@@ -134,8 +179,7 @@ def blocks(
             rows = slice(start, start + ROWS_AT_ONCE)
             yield Rows(features[rows], None if truth is None else truth[rows])
     else:
-        numbers = dict(names)
-        for rows, marks in _text_blocks(path, numbers):
+        for rows, marks in _text_blocks(path, names):
             yield Rows(rows, marks)
 
 
@@ -210,12 +254,3 @@ def _lines(path: Path) -> Iterator[list[str]]:
             raise DataError(
                 path, f"expected UTF-8: {error}.", "Convert the file to UTF-8."
             ) from error
-
-
-def digest(rows: Rows) -> str:
-    """Return the SHA-256 of features, labels and names."""
-    parts: list[Any] = ["\n".join(rows.names)]
-    for matrix in (rows.features, rows.labels):
-        if matrix is not None:
-            parts += [str(matrix.shape), matrix.indptr, matrix.indices, matrix.data]
-    return storage.digest(*parts)

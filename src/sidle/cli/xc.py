@@ -20,6 +20,8 @@ from sidle.cli import console
 from sidle.errors import ArgumentError, DataError, UsageError
 
 if TYPE_CHECKING:
+    from sidle.data.stored_rows import StoredRows
+    from sidle.runs import Identity
     from sidle.slide.classifier import ExtremeClassifier
 
 _CUTOFFS = (1, 3, 5)
@@ -30,8 +32,9 @@ class TrainOptions:
     """Train a classifier of sparse rows or texts with very many labels.
 
     FILE is XC text (also .gz), an .npz file of scipy.sparse with --labels, or text with a line a
-    row: `__label__NAME` for each label, then words. Ctrl-C keeps what was learned: the same command
-    goes on from there. Settings left out are the classifier's own.
+    row: `__label__NAME` for each label, then words. While it trains, rows lie on disk in OUT; they
+    need not fit into memory if --evidence-rows is given. Ctrl-C keeps what was learned: the same
+    command goes on from there. Settings left out are the classifier's own.
     """
 
     file: tyro.conf.Positional[Path]
@@ -58,6 +61,9 @@ class TrainOptions:
     """tfidf: entries are counts and get weights; none: they have theirs."""
     neighbours: int | None = None
     """How many of the nearest training rows vote."""
+    evidence_rows: int | None = None
+    """Rows, drawn by chance, that profiles and votes are taken from and the model keeps, at most;
+    0: the network alone decides. For rows larger than memory; by default all."""
     shortlist: int | None = None
     """Labels that profiles and votes name for a row."""
     budget: int | None = None
@@ -131,50 +137,60 @@ def train(arguments: list[str]) -> int:
     from sidle.slide.classifier import ExtremeClassifier
 
     path = extreme_files.find(options.file)
-    rows = extreme_files.read(path, options.labels)
-    assert rows.labels is not None
     settings = {
         name: value
         for name, value in dataclasses.asdict(options).items()
         if value is not None and name in ExtremeClassifier().get_params()
     }
     classifier = ExtremeClassifier(**settings, random_state=options.seed)
-    shape = {
-        "rows": rows.features.shape[0],
-        "features": rows.features.shape[1],
-        "labels": rows.labels.shape[1],
-    }
     if options.dry_run:
-        _say_what_would_be_done(options, shape)
+        _say_what_would_be_done(options, extreme_files.shape(path, options.labels))
         return 0
-    identity = runs.Identity(
-        settings=classifier.get_params(),
-        seed=options.seed,
-        data_digest=extreme_files.digest(rows),
-        code_digest=provenance.code_digest("sidle.slide.classifier"),
-    )
     try:
-        with runs.open_run(options.out, identity) as run:
-            if not run.finished:
-                classifier.fit(rows.features, rows.labels, run=run)
-                notes = {
-                    "file": str(options.file),
-                    "kind": extreme_files.kind_of(path),
-                    "names": list(rows.names),
-                }
-                classifier.save(options.out, **notes)
-                seconds = {"seconds": round(run.seconds, 3)}
-                run.finish({"model": str(options.out), **shape, **seconds,
-                            "validation": classifier.validation_})  # fmt: skip
-                # The model is kept; the checkpoint, three times its size, has done its work.
-                (options.out / runs.CHECKPOINT).unlink(missing_ok=True)
-            result = run.result
+        with extreme_files.stored(path, options.labels, options.out) as rows:
+            identity = runs.Identity(
+                settings=classifier.get_params(),
+                seed=options.seed,
+                data_digest=rows.digest,
+                code_digest=provenance.code_digest("sidle.slide.classifier"),
+            )
+            result = _trained(options, path, classifier, rows, identity)
     except KeyboardInterrupt:
         again = shlex.join(["sidle", "xc", "train", *arguments])
         print(f"\nWhat was learned is kept. To go on: {again}", file=sys.stderr)
         raise
     _announce(options, result)
     return 0
+
+
+def _trained(
+    options: TrainOptions,
+    path: Path,
+    classifier: ExtremeClassifier,
+    rows: StoredRows,
+    identity: Identity,
+) -> dict[str, Any]:
+    """Train in the run's folder if that is not done, keep the model, and return the result."""
+    from sidle import runs
+    from sidle.cli import extreme_files
+
+    with runs.open_run(options.out, identity) as run:
+        if not run.finished:
+            classifier.fit(rows.features, rows.labels, run=run)
+            kind = extreme_files.kind_of(path)
+            classifier.save(options.out, file=str(options.file), kind=kind, **rows.notes)
+            run.finish({
+                "model": str(options.out),
+                "rows": rows.features.shape[0],
+                "features": rows.features.shape[1],
+                "labels": rows.labels.shape[1],
+                "seconds": round(run.seconds, 3),
+                "validation": classifier.validation_,
+            })  # fmt: skip
+            # The model is kept; the checkpoint, three times its size, has done its work.
+            (options.out / runs.CHECKPOINT).unlink(missing_ok=True)
+        result: dict[str, Any] = run.result
+    return result
 
 
 def predict(arguments: list[str]) -> int:
@@ -255,9 +271,11 @@ def evaluate(arguments: list[str]) -> int:
             format="csr",
         )
     )
-    known = classifier.evidence_.labels
-    seen = csr_array((known.data, known.indices, known.indptr), shape=(known.shape[0], width))
-    propensities = ranking.propensities(seen, a=options.a, b=options.b)
+    known = np.zeros(width, np.int64)
+    known[:n_labels] = classifier.rows_of_label_
+    propensities = ranking.propensities_of_counts(
+        known, classifier.n_rows_, a=options.a, b=options.b
+    )
     found = ranking.ranking_metrics(np.concatenate(ranked), truth, propensities, cutoffs=cutoffs)
     seconds = time.monotonic() - start
     if options.json:

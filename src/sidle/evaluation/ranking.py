@@ -67,12 +67,28 @@ def propensities(labels: Any, *, a: float = 0.55, b: float = 1.5) -> _Array:
     Raises:
         ArgumentError: N < 3, or a or b are not positive.
     """
-    n_rows, n_labels = labels.shape
+    rows_L = np.bincount(labels.indices[labels.data != 0], minlength=labels.shape[1])
+    return propensities_of_counts(rows_L, labels.shape[0], a=a, b=b)
+
+
+def propensities_of_counts(
+    rows_L: _Array, n_rows: int, *, a: float = 0.55, b: float = 1.5
+) -> _Array:
+    """Return `propensities` of labels of which only the number of training rows is known.
+
+    Args:
+        rows_L: training rows of each label, (L,).
+        n_rows: N, at least 3.
+        a: as of `propensities`.
+        b: as of `propensities`.
+
+    Raises:
+        ArgumentError: as `propensities`.
+    """
     if n_rows < 3 or a <= 0 or b <= 0:
         raise ArgumentError(
             f"propensities: expected at least 3 rows, a > 0 and b > 0, got {n_rows}, {a} and {b}."
         )
-    rows_L = np.bincount(labels.indices[labels.data != 0], minlength=n_labels)
     factor = (np.log(n_rows) - 1) * (b + 1) ** a
     propensities_L: _Array = 1 / (1 + factor * (rows_L + b) ** -a)
     return propensities_L

@@ -34,6 +34,7 @@ from sidle.slide.network import (
     minibatches,
     warm_up_then_fall,
 )
+from sidle.slide.weighting import WeightedRows
 
 _Array = np.ndarray[Any, Any]
 _NAME = "ExtremeClassifier"
@@ -65,6 +66,9 @@ class ExtremeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             tfidf where all entries are whole numbers. Rows are scaled to length 1.
         neighbours: how many of the nearest training rows vote; 0: none.
         shortlist: labels that profiles and votes name for a row; the network adds its best 30.
+        evidence_rows: how many training rows, drawn by chance, the profiles, word shares and votes
+            are taken from and the model keeps, at most; None: all; 0: the network alone decides.
+            What the rest of training holds in memory does not grow with the words of the rows.
         budget: postings (rows or labels linked to a word) read for a row at most, rarest words
             first.
         patience: evaluations on held-out rows without a better P@1 after which training stops.
@@ -76,6 +80,7 @@ class ExtremeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         classes_: what the labels are called, (L,); for an indicator matrix 0 to L - 1.
         n_features_in_: D.
         network_, evidence_, blend_: the parts.
+        n_rows_, rows_of_label_: rows trained on, and how many of them have each label, (L,).
         validation_: P@1, P@3 and P@5 on the held-out rows.
         history_: records of the network's training.
     """
@@ -93,6 +98,7 @@ class ExtremeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         weighting: str = "auto",
         neighbours: int = 100,
         shortlist: int = 100,
+        evidence_rows: int | None = None,
         budget: int = 60_000,
         patience: int = 5,
         random_state: int = 0,
@@ -102,13 +108,15 @@ class ExtremeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.n_epochs, self.learning_rate, self.batch_size = n_epochs, learning_rate, batch_size
         self.candidates, self.weighting, self.neighbours = candidates, weighting, neighbours
         self.shortlist, self.budget, self.patience = shortlist, budget, patience
+        self.evidence_rows = evidence_rows
         self.random_state, self.threads = random_state, threads
 
     def fit(self, X: Any, y: Any, *, run: Run | None = None) -> ExtremeClassifier:
         """Learn from rows and their labels.
 
         Args:
-            X: (N, D), CSR or an array; NaN and infinity are refused.
+            X: (N, D), CSR or an array; NaN and infinity are refused. The arrays of a CSR matrix may
+                be mapped from files, float32 and int32 (`data.stored_rows`): they stay there.
             y: an indicator matrix (N, L), CSR or an array of 0 and 1; or one class a row, (N,).
                 Rows without labels are left out of the network's training.
             run: an open run folder: training is checkpointed there and resumes from it.
@@ -124,23 +132,26 @@ class ExtremeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         scheme = self.weighting
         if scheme == "auto":
             scheme = "tfidf" if weighting.are_counts(rows) else "none"
-        if scheme == "tfidf" and not (rows.data > 0).all():
+        if scheme == "tfidf" and not weighting.are_positive(rows):
             raise ArgumentError(
                 f"{_NAME}: weighting 'tfidf' takes counts above 0, got {rows.data.min():g}. "
                 "Use weighting='none'."
             )
         self.network_ = self._network()
         self.idf_ = weighting.inverse_frequency(rows) if scheme == "tfidf" else None
-        rows = weighting.weigh(rows, self.idf_)
+        weighted = weighting.WeightedRows(rows, self.idf_)
+        self.n_rows_ = rows.shape[0]
+        self.rows_of_label_ = np.bincount(labels.indices, minlength=labels.shape[1])
         order = seeding.numpy_generator(self._seed("held_out")).permutation(rows.shape[0])
         n_held = min(_MOST_HELD_OUT, max(1, round(_HELD_OUT_SHARE * rows.shape[0])))
         held, rest = np.sort(order[:n_held]), np.sort(order[n_held:])
         if len(rest) == 0 or labels[rest].nnz == 0:
             rest = held  # one or two rows: nothing can be held out
-        self._train(rows[rest], labels[rest], rows[held], labels[held], run)
-        self.evidence_ = self._index(rows[rest], labels[rest])
-        self._fit_blend(rows[held], labels[held])
-        self.evidence_ = self._index(rows, labels)
+        held_rows, held_labels = weighted.take(held), labels[held]
+        self._train(weighted, labels, rest, held_rows, held_labels, run)
+        self.evidence_ = self._drawn(weighted, labels, rest)
+        self._fit_blend(held_rows, held_labels)
+        self.evidence_ = self._drawn(weighted, labels, np.arange(self.n_rows_))
         return self
 
     def predict_topk(self, X: Any, k: int = 5) -> tuple[_Array, _Array]:
@@ -201,11 +212,19 @@ class ExtremeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self, "blend_")
         stored = model_folder.Stored(
-            settings=self.get_params(), weights=dict(self.network_.state_dict()), idf=self.idf_,
-            rows=self.evidence_.rows, labels=self.evidence_.labels, classes=self.classes_,
-            blend=self.blend_, multilabel=self.multilabel_, sparse=self.sparse_,
+            settings=self.get_params(),
+            weights=dict(self.network_.state_dict()),
+            idf=self.idf_,
+            n_rows=self.n_rows_,
+            rows_of_label=self.rows_of_label_,
+            rows=self.evidence_.rows,
+            labels=self.evidence_.labels,
+            classes=self.classes_,
+            blend=self.blend_,
+            multilabel=self.multilabel_,
+            sparse=self.sparse_,
             validation=self.validation_,
-        )  # fmt: skip
+        )
         model_folder.write(Path(folder), stored, notes)
 
     @classmethod
@@ -219,6 +238,7 @@ class ExtremeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         made = cls(**stored.settings)
         made.multilabel_, made.sparse_ = stored.multilabel, stored.sparse
         made.classes_, made.n_features_in_ = stored.classes, stored.rows.shape[1]
+        made.n_rows_, made.rows_of_label_ = stored.n_rows, stored.rows_of_label
         made.idf_, made.blend_ = stored.idf, stored.blend
         made.validation_, made.history_ = stored.validation, []
         made.network_ = made._network()
@@ -252,9 +272,10 @@ class ExtremeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         for name, least in (
             ("hidden", 1), ("n_epochs", 1), ("batch_size", 1), ("candidates", 1),
             ("neighbours", 0), ("shortlist", 1), ("budget", 1), ("patience", 1), ("threads", 1),
+            ("evidence_rows", 0),
         ):  # fmt: skip
             value = getattr(self, name)
-            optional = name in ("n_epochs", "batch_size", "threads")
+            optional = name in ("n_epochs", "batch_size", "threads", "evidence_rows")
             if not (value is None and optional) and value < least:
                 raise ArgumentError(f"{_NAME}: {name} must be at least {least}, got {value}.")
         if not 0 <= self.dropout < 1 or not 0 < self.learning_rate < math.inf:
@@ -302,6 +323,9 @@ class ExtremeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if not self.multilabel_:
             labels = self._read_classes(given)
         else:
+            n_labels = given.shape[1]
+            needed = 4 * n_labels * self.hidden  # of weights alone; `_network` asks for the rest
+            memory.require(needed, _NAME, f"{n_labels:,} labels of {self.hidden} weights each")
             labels = csr_array(given).astype(np.float32)  # a copy: y is the caller's
             _check_indices(labels, "y")
             labels.sum_duplicates()
@@ -350,21 +374,21 @@ class ExtremeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _train(
         self,
-        rows: csr_array,
+        rows: WeightedRows,
         labels: csr_array,
+        numbers: _Array,
         held_rows: csr_array,
         held_labels: csr_array,
         run: Run | None,
     ) -> None:
-        """Train the network on rows that have labels."""
-        some = np.flatnonzero(np.diff(labels.indptr))
-        rows, labels = rows[some], labels[some]
-        batch_size = self.batch_size or (512 if rows.shape[0] >= _LARGE_SET else 128)
-        per_epoch = math.ceil(rows.shape[0] / batch_size)
+        """Train the network on those rows of these numbers that have labels."""
+        numbers = numbers[np.diff(labels.indptr)[numbers] > 0]
+        batch_size = self.batch_size or (512 if len(numbers) >= _LARGE_SET else 128)
+        per_epoch = math.ceil(len(numbers) / batch_size)
         epochs = self.n_epochs or max(_LEAST_EPOCHS, math.ceil(_LEAST_STEPS / per_epoch))
         every = per_epoch * math.ceil(epochs / _MOST_EVALUATIONS)
         network, n_steps = self.network_, epochs * per_epoch
-        network.start(rows, labels)
+        network.start(rows, labels, numbers)
         best = BestWeights(network)
         with progress.bar("evaluations", n_steps // every) as bar:
 
@@ -379,7 +403,7 @@ class ExtremeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
             self.history_ = training.fit(
                 network.step(warm_up_then_fall(n_steps, min(_WARM_UP, n_steps))),
-                minibatches(rows, labels, batch_size, self._seed("order")),
+                minibatches(rows, labels, numbers, batch_size, self._seed("order")),
                 n_steps,
                 state={"network": TrainingState(network), "best": best},
                 run=run,
@@ -392,10 +416,15 @@ class ExtremeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         best.restore()
         network.eval()
 
+    def _drawn(self, rows: WeightedRows, labels: csr_array, numbers: _Array) -> Evidence:
+        """Return the evidence of so many of these rows as `evidence_rows` allows."""
+        some = weighting.some_of(numbers, self.evidence_rows, self._seed("evidence"))
+        return self._index(rows.take(some), labels[some])
+
     def _index(self, rows: csr_array, labels: csr_array) -> Evidence:
         return Evidence(
             rows, labels, neighbours=self.neighbours, budget=self.budget,
-            candidates=self.shortlist, threads=self._threads(),
+            candidates=self.shortlist, threads=self._threads(), rows_of_label=self.rows_of_label_,
         )  # fmt: skip
 
     def _fit_blend(self, rows: csr_array, labels: csr_array) -> None:

@@ -50,6 +50,7 @@ class Evidence:
         budget: postings read for a row at most, rarest words first.
         candidates: labels that the evidence names for a row at most.
         threads: how many share the work.
+        rows_of_label: how often each label occurs, (L,); None: as in these rows.
 
     Raises:
         ArgumentError: the index would not fit into memory.
@@ -64,17 +65,21 @@ class Evidence:
         budget: int,
         candidates: int,
         threads: int,
+        rows_of_label: _Array | None = None,
     ) -> None:
         pairs = int(np.diff(rows.indptr).astype(np.int64) @ np.diff(labels.indptr))
         memory.require(
-            48 * pairs, "ExtremeClassifier", f"{pairs:,} links from words to labels (evidence)"
-        )
+            48 * pairs, "ExtremeClassifier", f"{pairs:,} links from words to labels (evidence)",
+            remedy="Draw it from fewer rows (evidence_rows), or use a larger machine.",
+        )  # fmt: skip
         self.rows, self.labels = rows, labels
         self.neighbours = min(neighbours, rows.shape[0])
         self.budget, self.threads = budget, threads
         self.candidates = min(candidates, labels.shape[1])
-        self.rows_of_label = np.bincount(labels.indices, minlength=labels.shape[1])
-        self._near = _by_feature(rows) if neighbours else None
+        if rows_of_label is None:
+            rows_of_label = np.bincount(labels.indices, minlength=labels.shape[1])
+        self.rows_of_label = rows_of_label
+        self._near = _by_feature(rows) if self.neighbours else None
         self._profiles = _profiles(rows, labels)
 
     def __call__(self, rows: csr_array, proposed_NQ: _Array) -> tuple[_Array, _Array]:

@@ -28,13 +28,20 @@ def available() -> int:
     return min(found)
 
 
-def require(needed: int, where: str, what: str) -> None:
+_REMEDY = (
+    "Use fewer rows or columns, or an optimizer with less state (rowwise_adagrad, sgd), or a "
+    "larger machine."
+)
+
+
+def require(needed: int, where: str, what: str, *, remedy: str = _REMEDY) -> None:
     """Refuse to go on where ``needed`` bytes are not there.
 
     Args:
         needed: bytes.
         where: for the message: which layer.
         what: for the message: what takes the memory.
+        remedy: for the message: what to do.
 
     Raises:
         ArgumentError: less is available.
@@ -43,8 +50,7 @@ def require(needed: int, where: str, what: str) -> None:
     if needed > there:
         raise ArgumentError(
             f"{where}: {what} need {_shown(needed)} of memory, but {_shown(there)} are available. "
-            "Use fewer rows or columns, or an optimizer with less state (rowwise_adagrad, sgd), or "
-            "a larger machine."
+            f"{remedy}"
         )
 
 

@@ -1,6 +1,6 @@
 """A trained extreme classifier on disk: ``model.safetensors`` and ``model.json``; no pickle.
 
-Letters: N = training rows, D = features, L = labels.
+Letters: N = rows of evidence, D = features, L = labels.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sidle.slide.evidence import FEATURES
 _Array = np.ndarray[Any, Any]
 
 MODEL, DESCRIPTION = "model.safetensors", "model.json"
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,9 @@ class Stored:
         settings: its parameters, by name.
         weights: of the network.
         idf: inverse frequencies of features, (D,), or None where entries keep their weights.
-        rows: weighted training rows, CSR (N, D).
+        n_rows: rows it was trained on.
+        rows_of_label: how many of them have each label, int64 (L,).
+        rows: those that evidence is drawn from, weighted, CSR (N, D).
         labels: of these rows, CSR (N, L), entries 1.
         classes: what the labels are called, (L,).
         blend: how the scores of network and evidence are joined.
@@ -44,6 +46,8 @@ class Stored:
     settings: dict[str, Any]
     weights: dict[str, Tensor]
     idf: _Array | None
+    n_rows: int
+    rows_of_label: _Array
     rows: csr_array
     labels: csr_array
     classes: _Array
@@ -67,6 +71,8 @@ def write(folder: Path, stored: Stored, notes: dict[str, Any]) -> None:
         {
             "weights": stored.weights,
             "idf": stored.idf,
+            "n_rows": stored.n_rows,
+            "rows_of_label": stored.rows_of_label,
             "rows": [rows.indptr, rows.indices, rows.data],
             "labels": [labels.indptr, labels.indices],
             "classes": stored.classes.tolist(),
@@ -81,7 +87,8 @@ def write(folder: Path, stored: Stored, notes: dict[str, Any]) -> None:
         "settings": stored.settings,
         "n_features": rows.shape[1],
         "n_labels": labels.shape[1],
-        "n_rows": rows.shape[0],
+        "n_rows": stored.n_rows,
+        "n_evidence_rows": rows.shape[0],
         "weighting": "none" if stored.idf is None else "tfidf",
         "validation": stored.validation,
         "blend": dict(zip([*FEATURES, "network"], blend.weights, strict=True)),
@@ -115,6 +122,8 @@ def read(folder: Path) -> Stored:
         settings=tree["settings"],
         weights=tree["weights"],
         idf=tree["idf"],
+        n_rows=tree["n_rows"],
+        rows_of_label=tree["rows_of_label"],
         rows=rows,
         labels=csr_array((ones, indices, indptr), shape=(len(indptr) - 1, len(classes))),
         classes=classes,

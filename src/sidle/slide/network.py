@@ -4,8 +4,8 @@
     hidden = hidden + V relu(U hidden)             with a residual block
     scores = W dropout(hidden) + b                 one for each label
 
-It starts with sense: the embedding from a singular value decomposition of the training rows, and
-each output from the mean of its rows, so that before the first step a score is a cosine to a label.
+It starts with sense: the embedding from a singular value decomposition of training rows, and each
+output from the mean of its rows, so that before the first step a score is a cosine to a label.
 Letters: N = rows, D = features, H = width, L = labels.
 """
 
@@ -24,13 +24,16 @@ from sidle import seeding
 from sidle.slide.embedding import SparseEmbedding
 from sidle.slide.layers import WideSoftmax
 from sidle.slide.row_updates import BETAS
+from sidle.slide.weighting import WeightedRows, some_of
 
 _DENSE_OUTPUTS = 8192  # up to so many outputs all are scored at each step
+_MOST_DECOMPOSED = 2**17  # rows; directions of more are the same but for chance
 _POWER_ITERATIONS = 2  # of the decomposition; Halko, Martinsson & Tropp 2011, section 4.5
 _OVERSAMPLING = 10
 _MOST_STRETCH = 5.0  # of a weak direction against the strongest
 _OUTPUT_LENGTH = 8.0  # of the rows that the outputs start with
 _CHUNK_SCORES = 2**24  # scores computed at a time
+_Array = np.ndarray[Any, Any]
 
 
 class BagNetwork(nn.Module):
@@ -92,20 +95,33 @@ class BagNetwork(nn.Module):
         return hidden if self.block is None else hidden + self.block(hidden)
 
     @torch.no_grad()
-    def start(self, rows: csr_array, labels: csr_array) -> None:
-        """Start from a decomposition of the rows (N, D) and the means of labels' rows, (N, L)."""
+    def start(self, rows: WeightedRows, labels: csr_array, numbers: _Array) -> None:
+        """Start from a decomposition of rows and the means of labels' rows.
+
+        Args:
+            rows: (N, D).
+            labels: CSR, (N, L).
+            numbers: of the rows to start from, (M,); of more than 131,072, so many are drawn for
+                the decomposition.
+        """
         width = self.embedding.weight.shape[1]
-        if min(rows.shape) <= width + _OVERSAMPLING:
+        if min(len(numbers), rows.shape[1]) <= width + _OVERSAMPLING:
             return
-        vectors, values = _principal(rows, width, seeding.split(self.seed, "decomposition"))
+        seed = seeding.split(self.seed, "decomposition")
+        vectors, values = _principal(
+            rows.take(some_of(numbers, _MOST_DECOMPOSED, seeding.split(seed, "rows"))), width, seed
+        )
         stretch = torch.sqrt(values[0] / values.clamp_min(1e-12)).clamp_max(_MOST_STRETCH)
         vectors = vectors * stretch
-        hidden = torch.from_numpy(np.ascontiguousarray(rows @ vectors.numpy()))
-        mean_length = hidden.norm(dim=1).mean().clamp_min(1e-12)
-        self.embedding.weight.copy_(vectors / mean_length)
-        directions = nn.functional.normalize(hidden, dim=1).numpy()
-        means = torch.from_numpy(labels.T.tocsr().astype(np.float32) @ directions)
-        self.output.weight.copy_(nn.functional.normalize(means, dim=1) * _OUTPUT_LENGTH)
+        means, total = np.zeros(self.output.weight.shape, np.float32), 0.0
+        for some, block in rows.blocks(numbers):
+            hidden = torch.from_numpy(np.ascontiguousarray(block @ vectors.numpy()))
+            total += float(hidden.norm(dim=1).sum())
+            directions = nn.functional.normalize(hidden, dim=1).numpy()
+            _add_by_label(means, labels[some], directions)
+        self.embedding.weight.copy_(vectors / max(total / len(numbers), 1e-12))
+        lengthened = nn.functional.normalize(torch.from_numpy(means), dim=1) * _OUTPUT_LENGTH
+        self.output.weight.copy_(lengthened)
 
     def step(self, schedule: Callable[[int], float]) -> Callable[[Any], dict[str, Tensor]]:
         """Return ``step(batch)`` for `training.fit`; batches are (number, rows, labels).
@@ -137,7 +153,7 @@ class BagNetwork(nn.Module):
         return step
 
     @torch.no_grad()
-    def best(self, hidden: Tensor, k: int) -> np.ndarray[Any, Any]:
+    def best(self, hidden: Tensor, k: int) -> _Array:
         """Return the k labels of the highest scores, (N, k) int64, best first; exact."""
         at_once = max(1, _CHUNK_SCORES // self.output.out_features)
         found = [self.output.topk(part, k, exact=True)[1] for part in torch.split(hidden, at_once)]
@@ -218,23 +234,38 @@ def warm_up_then_fall(n_steps: int, warm_up: int) -> Callable[[int], float]:
 
 
 def minibatches(
-    rows: csr_array, labels: csr_array, batch_size: int, seed: int
+    rows: WeightedRows, labels: csr_array, numbers: _Array, batch_size: int, seed: int
 ) -> Callable[[int], tuple[int, csr_array, csr_array]]:
-    """Return ``batches(i)``: rows in a new order each epoch; the order depends on its number."""
-    n = rows.shape[0]
+    """Return ``batches(i)``: rows in a new order each epoch; the order depends on its number.
+
+    Args:
+        rows: (N, D).
+        labels: CSR, (N, L).
+        numbers: of the rows to learn from, (M,).
+        batch_size: of all batches but the last of an epoch.
+        seed: names the orders.
+    """
+    n = len(numbers)
     per_epoch = math.ceil(n / batch_size)
-    known: dict[int, tuple[csr_array, csr_array]] = {}
+    orders: dict[int, _Array] = {}
 
     def batches(i: int) -> tuple[int, csr_array, csr_array]:
         epoch, position = divmod(i, per_epoch)
-        if epoch not in known:
-            known.clear()
-            order = seeding.numpy_generator(seeding.split(seed, "epoch", epoch)).permutation(n)
-            known[epoch] = rows[order], labels[order]
-        part = slice(position * batch_size, min((position + 1) * batch_size, n))
-        return i, known[epoch][0][part], known[epoch][1][part]
+        if epoch not in orders:
+            orders.clear()
+            generator = seeding.numpy_generator(seeding.split(seed, "epoch", epoch))
+            orders[epoch] = generator.permutation(n)
+        some = numbers[orders[epoch][position * batch_size : (position + 1) * batch_size]]
+        return i, rows.take(some), labels[some]
 
     return batches
+
+
+def _add_by_label(sums_LH: _Array, labels: csr_array, directions_NH: _Array) -> None:
+    """Add to each label's row the directions of the rows that have it, in place."""
+    named, where = np.unique(labels.indices, return_inverse=True)
+    small = csr_array((labels.data, where, labels.indptr), shape=(labels.shape[0], len(named)))
+    sums_LH[named] += small.T.astype(np.float32) @ directions_NH
 
 
 def _principal(rows: csr_array, width: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -250,6 +281,6 @@ def _principal(rows: csr_array, width: int, seed: int) -> tuple[Tensor, Tensor]:
     return vectors[:, :width].contiguous(), values[:width]
 
 
-def _orthonormal(columns: np.ndarray[Any, Any]) -> Tensor:
+def _orthonormal(columns: _Array) -> Tensor:
     basis: Tensor = torch.linalg.qr(torch.from_numpy(np.ascontiguousarray(columns)))[0]
     return basis
