@@ -48,13 +48,41 @@ def test_training_with_labels_learns_from_the_given_rows_alone(monkeypatch):
     )
     training, test = study._rows(cell)
     rows = np.arange(150)
-    plain = study.supervised(cell, training, test, rows)
+    choice = study.chosen(cell, training, rows)
+    plain = study.supervised(cell, choice, training, test, rows)
     changed = dataclasses.replace(training, labels=training.labels.copy())
     changed.labels[150:] = 0
-    assert study.supervised(cell, changed, test, rows) == plain
+    assert study.chosen(cell, changed, rows) == choice
+    assert study.supervised(cell, choice, changed, test, rows) == plain
     changed.labels[:] = np.random.default_rng(0).permutation(training.labels)
-    assert study.supervised(cell, changed, test, rows) < plain - 0.08
+    assert study.supervised(cell, choice, changed, test, rows) < plain - 0.08
     assert plain > 0.2
+
+
+def test_few_labels_are_drawn_several_times_and_all_of_them_once(monkeypatch, tmp_path):
+    (cell,) = study.cells(dataclasses.replace(TINY, label_draws=3, supervised_steps=2), 1)
+    seen = []
+    monkeypatch.setattr(
+        study, "supervised", lambda cell, choice, training, test, rows: seen.append(rows) or 0.5
+    )
+    monkeypatch.setattr(study, "pretrained", lambda *given: {})
+    values = iter([0.1, 0, 0, 0, 0.2, 0, 0, 0, 0.6, 0, 0, 0, 0.9, 0, 0, 0])  # "cpc" comes first
+    order = []
+
+    def probe(x, y, x_test, y_test, *, seed):
+        order.append(len(y))
+        found = dataclasses.make_dataclass("Found", ["accuracy"])
+        return found(next(values))
+
+    monkeypatch.setattr(study.probes, "linear_probe", probe)
+    monkeypatch.setattr(study, "_number_of_components", lambda *given: 4)
+    with runs.open_run(tmp_path / "run", cell.identity("code")) as run:
+        result = study.run_cell(cell, run)
+    assert [len(rows) for rows in seen] == [19, 19, 19, 200]  # a share of each class
+    assert len({tuple(rows) for rows in seen}) == 4
+    assert order == [19] * 12 + [200] * 4
+    assert result["accuracy"]["supervised"] == {"0.1": 0.5, "1": 0.5}
+    assert result["accuracy"]["cpc"] == {"0.1": 0.3, "1": 0.9}  # the mean of three, and one
 
 
 def test_as_many_components_are_taken_as_tell_held_out_labels_best():
@@ -74,3 +102,5 @@ def test_bad_settings_are_refused():
         study.ImagesSettings(fractions=(0.0,))
     with pytest.raises(ArgumentError, match=r"images\.steps"):
         study.ImagesSettings(steps=0)
+    with pytest.raises(ArgumentError, match="brightness"):
+        study.ImagesSettings(brightness=1.0)

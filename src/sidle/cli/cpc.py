@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sidle.cpc import ContrastivePredictiveCoding
     from sidle.cpc.batches import Batches
     from sidle.cpc.negatives import Policy
+    from sidle.cpc.patches import PatchEncoder
     from sidle.data.text import Vocabulary
 
 MODEL = "model.safetensors"
@@ -65,6 +66,9 @@ class TrainOptions:
     """Seconds of sound that a sequence takes."""
     encoder: Literal["residual", "mlp"] = "residual"
     """What encodes a patch of an image; mlp is faster, and better for patches of few pixels."""
+    alter_patches: bool = False
+    """Move each patch of an image by a pixel at most and make it up to half darker or brighter:
+    what is learned then tells classes from fewer labels."""
     size: int | None = None
     """Height and width to resize images of a folder to; 32 by default."""
     vocabulary: int = 20_000
@@ -237,6 +241,7 @@ def _prepared(
     from sidle.cli import unlabelled
     from sidle.cli.unlabelled import Pictures
     from sidle.cpc import ContrastivePredictiveCoding, batches
+    from sidle.cpc.patches import AlteredPatches
     from sidle.data.recordings import Recordings
 
     size = options.batch_size or _BATCH_SIZES[options.domain]
@@ -270,7 +275,11 @@ def _prepared(
             width=256 if options.encoder == "mlp" else 64,
             **common,
         )
-        made = batches.images(found.pixels, min(size, len(found)), seed=options.seed)
+        encoder: PatchEncoder = model.encoder  # type: ignore[assignment]
+        made = batches.images(
+            found.pixels, min(size, len(found)), seed=options.seed,
+            augmentation=AlteredPatches(encoder) if options.alter_patches else None,
+        )  # fmt: skip
         return model, made, notes | {"size": height if height == width else None}
     words = unlabelled.vocabulary(found, options.vocabulary)
     model = ContrastivePredictiveCoding.text(

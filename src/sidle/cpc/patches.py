@@ -4,14 +4,15 @@ A patch is twice as long as the way to the next one, as in the paper (64 pixels,
 7 x 7 [CPC, section 3.2]), so that a row shares pixels with the next and none with the one after it:
 what can be predicted of it by copying is left out if predictions begin two rows down [CPC2].
 
-Letters: B = images; R, C = rows and columns of patches; N = patches; D = features; K = channels of
-an image.
+Letters: B = images; R, C = rows and columns of patches; N = patches; P = pixels a side of one; D =
+features; K = channels of an image.
 References: [CPC] van den Oord, Li & Vinyals 2018, arXiv:1807.03748. [CPC2] Henaff et al. 2020,
 arXiv:1905.09272. [RESNET2] He et al. 2016, arXiv:1603.05027.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import final
 
 import torch
@@ -200,6 +201,59 @@ class _Residual(nn.Module):
         changed: Tensor = self.second(self.middle(self.first(begun)).relu())
         shortcut: Tensor = self.shortcut(x)
         return shortcut + changed
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class AlteredPatches:
+    """Patches of images, each moved and made darker or brighter by chance, to learn from [CPC2].
+
+    What patches of one image share beyond what they show then tells nothing: how bright the image
+    is, or where exactly an edge was cut. Made for ``batches.images(augmentation=...)``.
+
+    Args:
+        encoder: whose patches they are.
+        shift: by how many pixels each patch is moved down or up and left or right, at most;
+            its edge pixels are repeated.
+        brightness: each patch is multiplied, from black on, by a number between 1 minus this and 1
+            plus this, in [0, 1).
+
+    Raises:
+        ArgumentError: a number outside its range.
+    """
+
+    encoder: PatchEncoder
+    shift: int = 1
+    brightness: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.shift < 0 or not 0 <= self.brightness < 1:
+            raise ArgumentError(
+                "AlteredPatches: shift must be at least 0 and brightness in [0, 1), got "
+                f"{self.shift} and {self.brightness}."
+            )
+
+    def __call__(self, pixels_BHWK: Tensor, generator: torch.Generator) -> Tensor:
+        """Return patches (B, R, C, K, patch, patch), floating point.
+
+        Args:
+            pixels_BHWK: images as the encoder takes them.
+            generator: on the CPU; all chance comes from it.
+        """
+        whole = self.encoder.patches(scaled(pixels_BHWK).permute(0, 3, 1, 2))
+        patch_NKPP = whole.flatten(0, 2)
+        shape = (len(patch_NKPP), 2)
+        moved_N2 = torch.randint(-self.shift, self.shift + 1, shape, generator=generator)
+        factor_N = 1 + self.brightness * (2 * torch.rand(len(patch_NKPP), generator=generator) - 1)
+        row_NP, column_NP = (
+            (torch.arange(side) + moved_N2[:, axis, None]).clamp(0, side - 1)
+            for axis, side in enumerate(self.encoder.patch)
+        )
+        rows = torch.arange(len(patch_NKPP))[:, None, None]
+        # Indexed dimensions come first where a slice parts them: (N, P, P, K).
+        moved_NPPK = patch_NKPP[rows, :, row_NP[:, :, None], column_NP[:, None, :]]
+        altered = (moved_NPPK + 1) * factor_N[:, None, None, None] - 1
+        return altered.permute(0, 3, 1, 2).reshape(whole.shape)
 
 
 def scaled(pixels: Tensor) -> Tensor:
