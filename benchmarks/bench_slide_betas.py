@@ -29,26 +29,26 @@ RESULTS = Path(__file__).parent / "results" / "slide_betas.json"
 RATES, FIRST_BETAS, SEEDS = (2e-3, 5e-3), (0.0, 0.9), (0, 1, 2)
 
 
-def train(rows, labels, held_rows, held_labels, *, beta, rate, seed):
+def train(rows, labels, numbers, held, *, beta, rate, seed):
     """Return held-out P@1 after the last step, and seconds of training."""
-    batch_size = 512 if rows.shape[0] >= 50_000 else 128
-    per_epoch = math.ceil(rows.shape[0] / batch_size)
+    batch_size = 512 if len(numbers) >= 50_000 else 128
+    per_epoch = math.ceil(len(numbers) / batch_size)
     n_steps = per_epoch * max(3, math.ceil(1000 / per_epoch))
     network = BagNetwork(
         rows.shape[1], labels.shape[1], hidden=256, residual=False, dropout=0.3,
         learning_rate=rate, candidates=4096, seed=seed, threads=1, betas=(beta, 0.999),
     )  # fmt: skip
-    network.start(rows, labels)
+    network.start(rows, labels, numbers)
     step = network.step(warm_up_then_fall(n_steps, 50))
-    batches = minibatches(rows, labels, batch_size, seed)
+    batches = minibatches(rows, labels, numbers, batch_size, seed)
     started = time.perf_counter()
     for i in range(n_steps):
         step(batches(i))
     seconds = time.perf_counter() - started
     network.eval()
     with torch.no_grad():
-        ranked = network.best(network.encode(held_rows), 1)
-    return ranking_metrics(ranked, held_labels, cutoffs=(1,))["p@1"], seconds
+        ranked = network.best(network.encode(rows.take(held)), 1)
+    return ranking_metrics(ranked, labels[held], cutoffs=(1,))["p@1"], seconds
 
 
 def measure(name):
@@ -56,16 +56,17 @@ def measure(name):
     data = extreme.read_xc(sources.resolve(name) / "train.txt.gz")
     counts = weighting.are_counts(data.features)
     idf = weighting.inverse_frequency(data.features) if counts else None
-    rows = weighting.weigh(data.features, idf)
+    rows = weighting.WeightedRows(data.features, idf)
     for seed in SEEDS:
         order = seeding.numpy_generator(seeding.split(seed, "held_out")).permutation(rows.shape[0])
         n_held = rows.shape[0] // 10
         held, rest = np.sort(order[:n_held]), np.sort(order[n_held:])
         rest = rest[np.diff(data.labels.indptr)[rest] > 0]
-        parts = rows[rest], data.labels[rest], rows[held], data.labels[held]
         for rate in RATES:
             for beta in FIRST_BETAS:
-                found, seconds = train(*parts, beta=beta, rate=rate, seed=seed)
+                found, seconds = train(
+                    rows, data.labels, rest, held, beta=beta, rate=rate, seed=seed
+                )
                 row = {"set": name, "seed": seed, "rate": rate, "beta": beta, "p@1": found,
                        "seconds": round(seconds, 2)}  # fmt: skip
                 print(row, flush=True)

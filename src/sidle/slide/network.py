@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -50,6 +50,8 @@ class BagNetwork(nn.Module):
         betas: Adam's, of embedding and outputs.
         seed: names initial weights, candidates and dropout.
         threads: how many share the work.
+        engine: "dense" scores all outputs at a step, "sampled" candidates; None: dense up to 8192
+            outputs.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class BagNetwork(nn.Module):
         seed: int,
         threads: int,
         betas: tuple[float, float] = BETAS,
+        engine: Literal["dense", "sampled"] | None = None,
     ) -> None:
         super().__init__()
         self.dropout, self.learning_rate, self.seed = dropout, learning_rate, seed
@@ -72,9 +75,10 @@ class BagNetwork(nn.Module):
             n_features, hidden, lr=learning_rate, betas=betas, bias=True, threads=threads,
             seed=seeding.split(seed, "embedding"),
         )  # fmt: skip
+        default = "dense" if n_labels <= _DENSE_OUTPUTS else "sampled"
         self.output = WideSoftmax(
             hidden, n_labels, lr=learning_rate, betas=betas, objective="multilabel",
-            threads=threads, engine="dense" if n_labels <= _DENSE_OUTPUTS else "sampled",
+            threads=threads, engine=engine or default,
             candidates=candidates, seed=seeding.split(seed, "output"),
         )  # fmt: skip
         self.block: nn.Sequential | None = None
