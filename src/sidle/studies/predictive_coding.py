@@ -94,6 +94,7 @@ PRESETS = {
             ahead=(1, 2),
             n_negatives=64,
             fractions=(0.05, 1.0),
+            label_draws=1,
             supervised_steps=150,
             supervised_rates=(3e-3,),
         ),
@@ -114,21 +115,8 @@ PRESETS = {
     ),
     "standard": Settings(
         domains=("audio", "images"),
-        audio=AudioDomainSettings(
-            datasets=("fsdd",),
-            steps=1500,
-            n_negatives=32,
-            ahead_variants=(),
-            negatives_variants=(),
-            supervised_steps=800,
-        ),
-        images=ImagesSettings(
-            datasets=("fashion_mnist",),
-            train_images=10_000,
-            test_images=5000,
-            steps=2000,
-            supervised_steps=800,
-        ),
+        audio=AudioDomainSettings(datasets=("fsdd",), ahead_variants=(), negatives_variants=()),
+        images=ImagesSettings(datasets=("fashion_mnist",)),
     ),
     "full": _FULL,
     "paper": dataclasses.replace(
@@ -136,6 +124,7 @@ PRESETS = {
         audio=AudioDomainSettings(features=512, context_features=256, steps=300_000),
         images=ImagesSettings(
             train_images=0,
+            test_images=0,
             encoder="residual",
             width=128,
             features=1024,

@@ -66,7 +66,7 @@ class AudioDomainSettings:
 
     datasets: tuple[str, ...] = ("fsdd", "timit_sample")
     """Recordings: fsdd (spoken digits), timit_sample (phones), or synthetic (phones)."""
-    steps: int = 6000
+    steps: int = 1500
     """Steps of pre-training."""
     batch_size: int = 8
     """Windows of a step."""
@@ -84,7 +84,7 @@ class AudioDomainSettings:
     """Whose latents a positive is told from. With those of other speakers among them, who speaks
     tells most of them apart: on held-out recordings (seed 100, 1,000 steps) mixed ones gave 55 %
     of the digits at every latent and 53 % of those of speakers left out, these 64 % and 74 %."""
-    n_negatives: int = 64
+    n_negatives: int = 32
     """How many."""
     ahead_variants: tuple[int, ...] = (2, 4, 8, 16)
     """Other numbers of latents ahead, each a variant."""
@@ -96,7 +96,7 @@ class AudioDomainSettings:
     """Spoken digits of a sequence."""
     probe_frames: int = 20_000
     """Latents that probes are fitted on, at most."""
-    supervised_steps: int = 2000
+    supervised_steps: int = 800
     """Steps of training with labels."""
     mfcc_context: int = 4
     """Frames before and after each one that MFCC are given."""

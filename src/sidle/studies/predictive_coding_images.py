@@ -52,11 +52,11 @@ class ImagesSettings:
 
     datasets: tuple[str, ...] = ("fashion_mnist", "cifar10")
     """Sets of images; the claims hold for each."""
-    train_images: int = 20_000
+    train_images: int = 10_000
     """Images to learn from, at most; 0 takes all."""
-    test_images: int = 0
+    test_images: int = 5000
     """Images to test on, at most; 0 takes all."""
-    steps: int = 4000
+    steps: int = 1500
     """Steps of pre-training."""
     batch_size: int = 32
     """Images of a step."""
@@ -66,9 +66,9 @@ class ImagesSettings:
     """Patches a side."""
     encoder: Literal["residual", "mlp"] = "mlp"
     """What encodes a patch."""
-    width: int = 256
+    width: int = 512
     """Units of the MLP's second layer, or channels of the residual network's first stage."""
-    features: int = 128
+    features: int = 256
     """Features of a patch."""
     context_features: int = 128
     """Units of the context."""
@@ -84,7 +84,7 @@ class ImagesSettings:
     """Shares of the labels that classifiers are given."""
     label_draws: int = 3
     """How often the labels are drawn, where they are not all; accuracies are means over draws."""
-    supervised_steps: int = 2000
+    supervised_steps: int = 600
     """Most steps of training with labels."""
     supervised_rates: tuple[float, ...] = (1e-3,)
     """Learning rates of training with labels; the best one on held-out labels counts. On held-out
