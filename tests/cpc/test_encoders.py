@@ -92,6 +92,11 @@ def test_sentences_are_means_over_their_words_and_padding_is_none():
     by_hand = encoder.convolution(words).relu().mean(2)
     torch.testing.assert_close(encoder.sentences(short), by_hand)
     assert (encoder.sentences(torch.tensor([[-1, -1]])) == 0).all()
+    two = torch.tensor([[3, 7, 1], [2, 9, -1]])  # neighbours do not see each other
+    alone = torch.cat([encoder.sentences(short), encoder.sentences(two[1:, :2])])
+    torch.testing.assert_close(encoder.sentences(two), alone)
+    with pytest.raises(ArgumentError, match="only behind a sentence"):
+        encoder.sentences(torch.tensor([[3, -1, 1]]))
     passage = torch.stack([padded[0], torch.tensor([2, -1, -1, -1, -1])])[None]
     torch.testing.assert_close(encoder(passage)[0], encoder.sentences(passage[0]))
 

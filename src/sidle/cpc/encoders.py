@@ -213,17 +213,34 @@ class SentenceEncoder(nn.Module):
 
         Raises:
             ShapeError: not int64 of two dimensions.
+            ArgumentError: -1 stands before a word.
         """
         if token_NW.ndim != 2 or token_NW.dtype != torch.int64:
             raise ShapeError(
                 f"SentenceEncoder: sentences must be int64 of shape (N, W), got {token_NW.dtype} "
                 f"{tuple(token_NW.shape)}."
             )
-        is_word_NW1 = (token_NW >= 0)[..., None]
-        word_NWE = self.dropout(self.words(token_NW.clamp_min(0))) * is_word_NW1
-        seen_NWD: Tensor = self.convolution(word_NWE.transpose(1, 2)).relu().transpose(1, 2)
-        n_words_N1 = is_word_NW1.sum(1).clamp_min(1)
-        return (seen_NWD * is_word_NW1).sum(1) / n_words_N1
+        is_word_NW = token_NW >= 0
+        if bool((is_word_NW[:, 1:] > is_word_NW[:, :-1]).any()):
+            raise ArgumentError("SentenceEncoder: -1 may stand only behind a sentence.")
+        # The words of all sentences on one line, a gap between sentences: no padding is convolved.
+        sentence_L = is_word_NW.nonzero()[:, 0]
+        (kernel,) = self.convolution.kernel_size
+        gap = kernel // 2
+        position_L = torch.arange(len(sentence_L), device=token_NW.device) + gap * (sentence_L + 1)
+        word_LE = self.dropout(self.words(token_NW[is_word_NW]))
+        n_places = max(kernel, len(sentence_L) + gap * (len(token_NW) + 1))
+        line_PE = word_LE.new_zeros(n_places, word_LE.shape[1]).index_copy(0, position_L, word_LE)
+        seen_LD = self._convolved(line_PE)[position_L - gap].relu()
+        sum_ND = seen_LD.new_zeros(len(token_NW), self.features).index_add(0, sentence_L, seen_LD)
+        return sum_ND / is_word_NW.sum(1, keepdim=True).clamp_min(1)
+
+    def _convolved(self, line_PE: Tensor) -> Tensor:
+        """Return the convolution of a line at all places that it fits in."""
+        (kernel,) = self.convolution.kernel_size
+        view_QEK = line_PE.unfold(0, kernel, 1)
+        weight_DEK = self.convolution.weight
+        return functional.linear(view_QEK.flatten(1), weight_DEK.flatten(1), self.convolution.bias)
 
     def forward(self, x_BTW: Tensor, length_B: Tensor | None = None) -> Tensor:
         """Return latents (B, T, D).

@@ -11,7 +11,7 @@ to predict beyond a word. There also the digits of a speaker who was left out ar
 clip: the means over five parts of it; every speaker is left out in turn.
 
 Variants differ in how many steps are predicted and in which latents are negatives [CPC, table 2];
-of them only digits or phones at every latent are read.
+they learn from the first data set, and only digits or phones at every latent are read.
 
 References: [CPC] A. van den Oord, Y. Li, O. Vinyals 2018, arXiv:1807.03748, section 3.1, tables 1
 and 2.
@@ -87,11 +87,11 @@ class AudioDomainSettings:
     n_negatives: int = 32
     """How many."""
     ahead_variants: tuple[int, ...] = (2, 4, 8, 16)
-    """Other numbers of latents ahead, each a variant."""
+    """Other numbers of latents ahead, each a variant, of the first data set."""
     negatives_variants: tuple[str, ...] = (
         "mixed", "mixed-excluding", "same-speaker-excluding", "current-sequence",
     )  # fmt: skip
-    """Other negatives, each a variant."""
+    """Other negatives, each a variant, of the first data set."""
     clips: int = 8
     """Spoken digits of a sequence."""
     probe_frames: int = 20_000
@@ -121,7 +121,7 @@ _OF_VARIANTS = ("datasets", "ahead_variants", "negatives_variants")
 
 
 def cells(settings: AudioDomainSettings, seeds: int) -> list[Cell]:
-    """Return a cell for each seed, data set and variant, seed by seed."""
+    """Return a cell for each seed and data set, of the first one a cell for each variant too."""
     common = {
         name: getattr(settings, name)
         for name in settings.__dataclass_fields__
@@ -141,6 +141,7 @@ def cells(settings: AudioDomainSettings, seeds: int) -> list[Cell]:
         for seed in range(seeds)
         for dataset in settings.datasets
         for label, changes in variants.items()
+        if not label or dataset == settings.datasets[0]
     ]
 
 
