@@ -12,6 +12,10 @@ its peak memory is counted above what it held when its inputs were made. Contest
   128 latents, 128 negatives drawn from all of them, the same for all 12 steps, score = mean over
   256 dimensions. From encodings and predictions to their gradients.
 
+- *places*: 512 rows of S queries with P negatives of their own out of M keys, as the policies of
+  `sidle.cpc` draw them: gathered, and as scores of all keys counted where they are negatives;
+  which of the two is taken is `sidle.mi.candidates.by_product`.
+
 Flops are counted by torch on a smaller problem, as a ratio to the whole matrix.
 Bars: large below 1 GB; flops at most 1.05 and 1.4 times dense; where dense fits, at most 1.1 times
 its time and at least 5 times less memory; CPC_audio at least 3 times faster with 5 times less
@@ -32,11 +36,13 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode, addmm_flop
 
 from sidle import provenance
+from sidle.mi import candidates, contrast
 from sidle.mi.contrast import info_nce, info_nce_with_negatives
 
 LARGE, DENSE, SMALL, DIM = 65_536, 8_192, 1_024, 256
 BATCH, LATENTS, NEGATIVES, STEPS = 8, 128, 128, 12
 WINDOW = LATENTS - STEPS
+ROWS_OF_PLACES = 512
 ROUNDS, REPEATS = 3, 5
 RESULTS = Path(__file__).parent / "results" / "contrast.md"
 
@@ -158,6 +164,40 @@ def gradients(name):
     return [part.grad for part in inputs if part.requires_grad]
 
 
+def both_ways(S, M, P, D):
+    """Return the shortest milliseconds of negatives gathered and of scores of all keys."""
+    generator = torch.Generator().manual_seed(0)
+    query = torch.randn(S, ROWS_OF_PLACES, D, generator=generator).mul_(0.1).requires_grad_()
+    pool = torch.randn(M, D, generator=generator).requires_grad_()
+    own = torch.randint(0, M, (S, ROWS_OF_PLACES), generator=generator)
+    places = torch.rand(ROWS_OF_PLACES, M, generator=generator).argsort(1)[:, :P].contiguous()
+    chosen, found = contrast.by_product, {False: [], True: []}
+    for _ in range(REPEATS):
+        for way, seconds in found.items():
+            contrast.by_product = lambda *sizes, way=way: way
+            began = time.perf_counter()
+            info_nce_with_negatives(query, pool[own], places, pool_MD=pool).loss.backward()
+            seconds.append(1e3 * (time.perf_counter() - began))
+    contrast.by_product = chosen
+    return min(found[False]), min(found[True])
+
+
+def places_table():
+    """Return lines of a table: gathered, all keys, and which of them is taken."""
+    lines = [
+        "| queries of a row | keys | negatives | dimensions | gathered | all keys | taken |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for D in (128, 512):
+        for S in (1, 3, 12):
+            for M in (512, 1024, 2048, 4096):
+                gathered, product = both_ways(S, M, NEGATIVES, D)
+                taken = candidates.by_product(M, NEGATIVES, S, D)
+                row = f"| {S} | {M:,} | {NEGATIVES} | {D} | {gathered:.0f} ms | {product:.0f} ms "
+                lines.append(row + f"| {'all keys' if taken else 'gathered'} |")
+    return lines
+
+
 def main():
     load = os.getloadavg()[0]
     for one, other in (("chunked", "dense"), ("sidle", "CPC_audio")):
@@ -219,6 +259,10 @@ def main():
         f"- **CPC_audio's criterion**: {against('sidle', 'CPC_audio', 1 / 3, 5)}.",
         "- Gradients of one-directional and CPC are compared with the others' before the clock "
         "starts.",
+        "",
+        f"## Negatives by their places, {ROWS_OF_PLACES} rows",
+        "",
+        *places_table(),
         "",
     ]
     RESULTS.write_text("\n".join(lines))

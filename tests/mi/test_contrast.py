@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from reference import contrast as reference
 from sidle import seeding
 from sidle.errors import ArgumentError, ShapeError
+from sidle.mi import candidates, contrast
 from sidle.mi.bounds import infonce_bound
 from sidle.mi.contrast import (
     InfoNCELoss,
@@ -33,6 +34,7 @@ OWN = torch.arange(N)[:, None]
 MASK = draw(N, M, seed=3) < 0
 MASK[3] = False  # a query without negatives
 INDEX = torch.zeros(N, P, dtype=torch.int64)
+WEIGHT_SN = draw(S, N, seed=4).abs() / 100
 
 
 def gradients(function, tensors):
@@ -133,7 +135,7 @@ def test_places_are_checked_unless_they_are_known_to_lie_in_the_pool():
     far = torch.full((N, P), M, dtype=torch.int64)
     with pytest.raises(ArgumentError, match="negatives must be int64"):
         info_nce_with_negatives(QUERY, QUERY, far, pool_MD=KEY)
-    with pytest.raises(IndexError):
+    with pytest.raises((IndexError, RuntimeError), match=r"out of (bounds|range)"):
         info_nce_with_negatives(QUERY, QUERY, far, pool_MD=KEY, check=False)
     plain = info_nce_with_negatives(QUERY, QUERY, INDEX, pool_MD=KEY)
     unchecked = info_nce_with_negatives(QUERY, QUERY, INDEX, pool_MD=KEY, check=False)
@@ -237,23 +239,42 @@ def test_negatives_of_each_row(masked, chunk_rows):
 
 
 @every_chunk
-def test_steps_share_negatives_named_by_their_places(chunk_rows):
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("product", [False, True])
+def test_steps_share_negatives_named_by_their_places(chunk_rows, masked, product, monkeypatch):
+    monkeypatch.setattr(contrast, "by_product", lambda *sizes: product)
     places = torch.randint(0, M, (N, P), generator=seeding.torch_generator(1))
-    assert len(places.unique()) < places.numel()  # gradients of one key come from several rows
+    places[:, 1] = places[:, 0]  # counts twice
+    mask = draw(N, P, seed=8) < 0.5 if masked else None
+    if mask is not None:
+        mask[1] = False
     query, positive = draw(S, N, D, seed=6), draw(S, N, D, seed=9)
 
     def chunked(query, positive, pool):
         found = info_nce_with_negatives(
-            query, positive, places, pool_MD=pool, temperature=0.5, chunk_rows=chunk_rows
-        )
+            query, positive, places, pool_MD=pool, mask_NP=mask, temperature=0.5,
+            chunk_rows=chunk_rows, reduction="sum", weight=WEIGHT_SN,
+        )  # fmt: skip
         assert found.losses.shape == (S, N)
         return found.loss
 
     def dense(query, positive, pool):
         scores = torch.einsum("snd,npd->snp", query, pool[places]) / 0.5
-        return reference.softmax_loss((query * positive).sum(-1) / 0.5, scores).mean()
+        losses = reference.softmax_loss((query * positive).sum(-1) / 0.5, scores, mask)
+        return (losses * WEIGHT_SN).sum()
 
     assert_same(chunked, dense, query, positive, KEY)
+    found = info_nce_with_negatives(query, positive, places, pool_MD=KEY, mask_NP=mask)
+    scores = torch.einsum("snd,npd->snp", query, KEY[places])
+    there = torch.ones(N, P, dtype=torch.bool) if mask is None else mask
+    largest = scores.masked_fill(~there, -torch.inf).amax(-1)
+    assert torch.equal(found.hits, (query * positive).sum(-1) > largest)
+
+
+def test_scores_of_all_keys_are_taken_where_that_is_less_work_than_gathering():
+    assert candidates.by_product(M=512, P=128, S=12, D=512)
+    assert not candidates.by_product(M=4096, P=128, S=12, D=512)
+    assert not candidates.by_product(M=2**20, P=128, S=1, D=128)
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])

@@ -11,6 +11,7 @@ of Python, so results made with it must record its digest.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import sysconfig
@@ -107,8 +108,12 @@ class Vocabulary:
 
     def encode(self, tokens: Iterable[str]) -> np.ndarray[Any, Any]:
         """Return the indices of ``tokens``: int64, one dimension, 0 for unknown words."""
-        index = {word: k for k, word in enumerate(self.words)}
+        index = self._index
         return np.fromiter((index.get(token, 0) for token in tokens), np.int64)
+
+    @functools.cached_property
+    def _index(self) -> dict[str, int]:
+        return {word: k for k, word in enumerate(self.words)}
 
     def digest(self) -> str:
         """Return the SHA-256 of words and counts, 64 hexadecimal digits."""

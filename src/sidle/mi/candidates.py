@@ -161,3 +161,38 @@ def check_index(function: str, name: str, index: Tensor, M: int) -> None:
     """Raise unless the indices are int64 in [0, M)."""
     if index.dtype != torch.int64 or index.numel() == 0 or index.min() < 0 or index.max() >= M:
         raise ArgumentError(f"{function}: {name} must be int64 in [0, {M}), got {index.dtype}.")
+
+
+def by_product(M: int, P: int, S: int, D: int) -> bool:
+    """Return whether scores of S queries with all M keys cost less than gathering P of them.
+
+    What is gathered is read, and its gradient written and added in, for all queries at once; that
+    takes as long as 25 scores of a matrix product, more where rows are long (measured for S of 1 to
+    12, M / P of 4 to 32 and D of 128 and 512, `python benchmarks/bench_contrast.py`).
+    """
+    return S * M <= P * (25 + D / 8)
+
+
+def counts_of_places(
+    index_NP: Tensor, mask_NP: Tensor | None, M: int, S: int, dtype: torch.dtype
+) -> Callable[[slice], Tensor]:
+    """Return rows -> (R, M), how often each of M keys is among the negatives of a row.
+
+    Args:
+        index_NP: places of the negatives.
+        mask_NP: bool, which of them count; None: all.
+        M: number of keys.
+        S: rows in succession that share negatives; R is a multiple of it.
+        dtype: of the counts.
+    """
+
+    def counts(rows: slice) -> Tensor:
+        own = slice(rows.start // S, rows.stop // S)
+        index_RP = index_NP[own]
+        one_RP = torch.ones_like(index_RP, dtype=dtype)
+        if mask_NP is not None:
+            one_RP *= mask_NP[own]
+        count_RM = one_RP.new_zeros(len(index_RP), M).scatter_add_(1, index_RP, one_RP)
+        return count_RM.repeat_interleave(S, 0)
+
+    return counts

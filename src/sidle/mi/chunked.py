@@ -30,7 +30,7 @@ from torch.nn.functional import softplus
 from sidle.errors import ArgumentError
 
 Rows = slice
-Allowed = Callable[[Rows], Tensor]
+Columns = Callable[[Rows], Tensor]
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,14 @@ class Keys:
         rows: R, rows in a chunk, at least 1.
         excluded_NQ: columns that are no negatives of their row, int64; None if there are none.
         allowed: rows -> bool (R, M), which columns may be negatives; None: all.
+        counts: rows -> float (R, M), how often each column is a negative; None: once.
         bias_M: added to all scores of a column; None: nothing.
     """
 
     rows: int
     excluded_NQ: Tensor | None = None
-    allowed: Allowed | None = None
+    allowed: Columns | None = None
+    counts: Columns | None = None
     bias_M: Tensor | None = None
 
     def chunks(self, n: int) -> Iterator[Rows]:
@@ -96,7 +98,7 @@ def two_passes(
     """Return the losses of rows and of columns, and hits of rows without gradient.
 
     Args:
-        query_ND, key_MD, positive_NQ, keys: as for `one_pass`.
+        query_ND, key_MD, positive_NQ, keys: as for `one_pass`; keys without counts.
         columns: whether to give column losses; then Q = 1, M = N, and row i belongs with column i.
 
     Returns:
@@ -134,11 +136,16 @@ def one_pass_own(
     return found
 
 
-def _softmax_(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Turn scores into exp(score - largest) in place; return log sum exp, sum, largest."""
+def _softmax_(scores: Tensor, counts: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """Turn scores into exp(score - largest), as often as counted; return log sum, sum, largest."""
+    if counts is not None:
+        scores.masked_fill_(counts == 0, -torch.inf)
     # A row without negatives has minus infinity for largest, which no finite number may be less.
     largest = scores.amax(-1, keepdim=True).clamp_min_(torch.finfo(scores.dtype).min)
-    sums = scores.sub_(largest).exp_().sum(-1, keepdim=True)
+    scores.sub_(largest).exp_()
+    if counts is not None:
+        scores.mul_(counts)
+    sums = scores.sum(-1, keepdim=True)
     return largest + sums.log(), sums, largest
 
 
@@ -170,7 +177,8 @@ class _OnePass(torch.autograd.Function):
         out_RM = keys.buffer(query_ND, key_MD)
         for rows in keys.chunks(len(query_ND)):
             scores_RM = keys.scores(query_ND, key_MD, rows, out_RM)
-            log_sum_R1, sums_R1, largest_R1 = _softmax_(scores_RM)
+            counts_RM = None if keys.counts is None else keys.counts(rows)
+            log_sum_R1, sums_R1, largest_R1 = _softmax_(scores_RM, counts_RM)
             margin_RQ = log_sum_R1 - positive_NQ[rows]
             loss_NQ[rows], hit_NQ[rows] = softplus(margin_RQ), positive_NQ[rows] > largest_R1
             share_RQ = margin_RQ.sigmoid() * weight_NQ[rows]

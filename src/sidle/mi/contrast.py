@@ -36,10 +36,12 @@ from torch.nn.functional import normalize
 from sidle.errors import ArgumentError, ShapeError
 from sidle.mi.candidates import (
     allowed_negatives,
+    by_product,
     check_index,
     check_negatives,
     check_weight,
     count_candidates,
+    counts_of_places,
     places_of_positives,
 )
 from sidle.mi.chunked import Keys, one_pass, one_pass_own, two_passes
@@ -250,16 +252,30 @@ def info_nce_with_negatives(
         query,
         weight if weight is None or query.ndim == 2 else weight.T,
     )
-    P = negatives.shape[1]
-    loss, losses_NS, hits_NS = one_pass_own(
-        query_NSD,
-        source,
-        None if pool_MD is None else negatives,
-        scores_NS,
-        weight_NS,
-        _rows(chunk_rows, P * query.shape[-1], query),
-        mask_NP,
-    )
+    P, S = negatives.shape[1], query_NSD.shape[1]
+    if pool_MD is not None and by_product(len(pool_MD), P, S, query.shape[-1]):
+        keys = Keys(
+            S * max(1, _rows(chunk_rows, S * len(pool_MD), query)),
+            counts=counts_of_places(negatives, mask_NP, len(pool_MD), S, query.dtype),
+        )
+        loss, losses, hits = one_pass(
+            query_NSD.flatten(0, 1),
+            source,
+            scores_NS.reshape(-1, 1),
+            weight_NS.reshape(-1, 1),
+            keys,
+        )
+        losses_NS, hits_NS = losses.reshape(-1, S), hits.reshape(-1, S)
+    else:
+        loss, losses_NS, hits_NS = one_pass_own(
+            query_NSD,
+            source,
+            None if pool_MD is None else negatives,
+            scores_NS,
+            weight_NS,
+            _rows(chunk_rows, P * query.shape[-1], query),
+            mask_NP,
+        )
     n_candidates_N = (torch.full(negatives.shape[:1], P) if mask_NP is None else mask_NP.sum(1)) + 1
     guarantee: Guarantee = "lower" if mask_NP is None else "none"
     if query.ndim == 2:

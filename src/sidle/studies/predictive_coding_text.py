@@ -72,14 +72,16 @@ class TextDomainSettings:
     """Words that are told apart."""
     word_features: int = 256
     """Features of a word."""
+    kernel: int = 1
+    """Words that the convolution sees; odd."""
     features: int = 512
     """Features of a sentence."""
     context_features: int = 256
     """Units of the context network."""
     ahead: int = 3
     """Sentences ahead that are predicted."""
-    n_negatives: int = 128
-    """Sentences of other passages that a positive is told from."""
+    n_negatives: int = 0
+    """Other sentences that a positive is told from; 0 takes all of the batch."""
     max_words: int = 64
     """Words of a sentence that are read."""
     most_passages: int = 0
@@ -87,13 +89,18 @@ class TextDomainSettings:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "vocabulary", "word_features", "features",
-                     "context_features", "ahead", "n_negatives", "max_words"):  # fmt: skip
+                     "context_features", "ahead", "max_words"):  # fmt: skip
             if (value := getattr(self, name)) < 1:
                 raise ArgumentError(f"text.{name}: expected at least 1, got {value}.")
         known = {*SETS, EMBEDDED}
         if not self.sets or not set(self.sets) <= known:
             raise ArgumentError(
                 f"text.sets: expected some of {', '.join(sorted(known))}, got {list(self.sets)}."
+            )
+        if self.n_negatives < 0 or self.kernel % 2 == 0:
+            raise ArgumentError(
+                "text: n_negatives must be at least 0 and kernel odd, got "
+                f"{self.n_negatives} and {self.kernel}."
             )
         if self.sentences < 2 or self.learning_rate <= 0:
             raise ArgumentError(
@@ -239,9 +246,10 @@ def model_of(cell: Cell, words: Vocabulary) -> ContrastivePredictiveCoding:
             vocabulary_size=len(words),
             features=settings["features"],
             word_features=settings["word_features"],
+            kernel=settings["kernel"],
             context_features=settings["context_features"],
             steps=tuple(range(1, settings["ahead"] + 1)),
-            negatives=negatives.OtherSequences(settings["n_negatives"]),
+            negatives=negatives.Mixed(settings["n_negatives"] or None),
             seed=seeding.split(cell.seed, "text", "model"),
         )
     )
@@ -267,10 +275,7 @@ def _passages(cell: Cell, running: Sequence[Sequence[str]], words: Vocabulary) -
 
 
 def _encoded(words: Vocabulary, sentences: Sequence[str], max_words: int) -> list[_Array]:
-    told = [text.words(one)[:max_words] for one in sentences]
-    # All at once: looking words up begins with an index of the whole vocabulary.
-    numbers = words.encode(word for one in told for word in one)
-    return np.split(numbers, np.cumsum([len(one) for one in told])[:-1]) if told else []
+    return [words.encode(text.words(one)[:max_words]) for one in sentences]
 
 
 def _embedded(
