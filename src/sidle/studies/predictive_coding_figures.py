@@ -111,26 +111,30 @@ def _heard(records: Sequence[Record]) -> Figure:
 
 def _variants(records: Sequence[Record]) -> Figure | None:
     """Draw accuracy against steps ahead and policies of negatives; nothing without variants."""
-    if all(record["compared"] for record in records):
+    varied = {record["dataset"] for record in records if not record["compared"]}
+    if not varied:
         return None
-    columns: dict[str, list[float]] = {}
+    found: dict[tuple[str, int, str], list[float]] = {}  # set, steps (0 for negatives), label
     for record in records:
-        if record["compared"]:
-            label = f"{record['negatives']}, {record['ahead']} steps"
-        elif "-ahead-" in record.cell.label:
-            label = f"{record['ahead']} steps"
-        else:
-            label = record["negatives"]
-        key = f"{_title(record['dataset'])}: {label}"
-        columns.setdefault(key, []).append(record.result["content"]["cpc"])
-    ordered = {key: columns[key] for key in sorted(columns)}
+        dataset, ahead = record["dataset"], record["ahead"]
+        if dataset not in varied:
+            continue
+        value = record.result["content"]["cpc"]
+        if record["compared"] or "-ahead-" in record.cell.label:
+            found.setdefault((dataset, ahead, f"{ahead} steps"), []).append(value)
+        if record["compared"] or "-ahead-" not in record.cell.label:
+            found.setdefault((dataset, 0, record["negatives"]), []).append(value)
+    # Steps first, from few to many, then negatives.
+    ordered = sorted(found, key=lambda key: (key[0], key[1] == 0, key[1], key[2]))
+    columns = {f"{_title(key[0])}: {key[2]}": found[key] for key in ordered}
     return Figure(
         "audio-variants",
         "Sound: steps ahead, and whose latents are negatives",
         "Accuracy on what is said, at every latent. One thing differs from the model that is "
-        "compared above: how many latents ahead are predicted, or what they are told from.",
+        "compared above, which is shown among the steps and among the negatives: how many latents "
+        "ahead are predicted, or what they are told from.",
         draw.figure(
-            _points({"cpc": ordered}, ("cpc",)), "", "accuracy", y_format=_SHARE, y_range=(0, 1)
+            _points({"cpc": columns}, ("cpc",)), "", "accuracy", y_format=_SHARE, y_range=(0, 1)
         ),
     )
 
