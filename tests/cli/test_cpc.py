@@ -13,8 +13,10 @@ import soundfile
 import torch
 from PIL import Image
 
-from sidle.cli import main
-from sidle.cpc import ContrastivePredictiveCoding
+from sidle.cli import main, unlabelled
+from sidle.cpc import ContrastivePredictiveCoding, batches
+from sidle.data import documents, text
+from sidle.data.text import Vocabulary
 
 LITTLE = ("--features", "8", "--context-features", "8", "--batch-size", "3", "--steps", "4")
 
@@ -113,6 +115,23 @@ def test_embeddings_are_what_the_model_represents(capsys, place):
             )
 
 
+def test_documents_are_embedded_in_the_pieces_they_were_learned_in(capsys, place):
+    model, out = place / "model-of-pieces", place / "pieces.npz"
+    settings = (*LITTLE, "--piece-words", "2", "--kernel", "1")
+    run(capsys, "train", place / "text", "--domain", "text", "--out", model, *settings)
+    run(capsys, "embed", model, place / "text", "--out", out)
+    loaded, notes = ContrastivePredictiveCoding.load_with_notes(model / "model.safetensors")
+    assert loaded.settings.kernel == 1
+    words = Vocabulary(tuple(notes["vocabulary"]), np.zeros(len(notes["vocabulary"])))
+    document = documents.split((place / "text" / "0.txt").read_text("utf-8").splitlines())
+    numbers = [words.encode(text.words(one)) for one in document]
+    pieces = batches.pieces(numbers, 2)
+    assert len(pieces) > len(numbers)
+    with np.load(out, allow_pickle=False) as found:
+        expected = loaded.represent(unlabelled.passages(pieces), level="context", pool="mean")
+        torch.testing.assert_close(torch.from_numpy(found["embeddings"][:1]), expected)
+
+
 def test_training_that_was_killed_goes_on_to_the_same_model(place):
     def command(out, steps="300"):
         words = ["cpc", "train", str(place / "text"), "--domain", "text", "--out", str(out)]
@@ -154,6 +173,8 @@ def test_training_that_was_killed_goes_on_to_the_same_model(place):
         (("train", "images", "--domain", "audio", "--out", "m"), 1, "images"),
         (("train", "text", "--domain", "text", "--out", "m", "--steps", "0"), 2, "--steps"),
         (("train", "text", "--domain", "text", "--out", "m", "--sentences", "1"), 2, "--sentences"),
+        (("train", "text", "--domain", "text", "--out", "m", "--piece-words", "0"), 2, "--piece"),
+        (("train", "text", "--domain", "text", "--out", "m", "--kernel", "2"), 1, "kernel odd"),
         (
             ("train", "text", "--domain", "text", "--out", "m", "--negatives", "same-speaker"),
             2,

@@ -124,6 +124,15 @@ def test_a_last_passage_may_be_shorter_but_not_of_one_sentence():
     assert (found.x[int(found.lengths.argmin()), 2] == -1).all()
 
 
+def test_pieces_of_a_sentence_are_as_long_as_each_other():
+    sentences = [np.arange(9), np.arange(3), np.array([], np.int64), np.arange(2)]
+    found = batches.pieces(sentences, 4)
+    assert [list(piece) for piece in found] == [
+        [0, 1, 2, 3, 4], [5, 6, 7, 8], [0, 1, 2], [], [0, 1],
+    ]  # fmt: skip
+    assert max(len(piece) for piece in batches.pieces([np.arange(100)], 8)) == 9
+
+
 def test_moving_a_batch_moves_inputs_and_actions_alone():
     batch = batches.Batch(torch.zeros(2, 3), torch.tensor([3, 2]), {"g": torch.tensor([0, 1])})
     moved = batch.to("meta")
@@ -141,6 +150,7 @@ def test_moving_a_batch_moves_inputs_and_actions_alone():
         (lambda: batches.images(np.zeros((3, 2, 2), np.uint8), 1), ShapeError, "N, H, W, C"),
         (lambda: batches.text([[np.array([1])]], 1, 2), ArgumentError, "two sentences"),
         (lambda: batches.text([], 1, 1), ArgumentError, "n_sentences"),
+        (lambda: batches.pieces([], 0), ArgumentError, "n_words"),
     ],
 )
 def test_bad_input_is_refused(call, error, says):

@@ -11,7 +11,7 @@ from sidle.errors import ArgumentError
 from sidle.studies import predictive_coding_text as study
 
 TINY = study.TextDomainSettings(
-    corpora=("standard-library",), sets=("standard-library",), steps=4, batch_size=4, sentences=3,
+    corpora=("standard-library",), sets=("standard-library",), steps=4, batch_size=4, pieces=3,
     vocabulary=100, word_features=8, features=8, context_features=8, ahead=2, n_negatives=4,
 )  # fmt: skip
 TOPICS = {
@@ -90,5 +90,5 @@ def test_folds_test_every_sentence_once(monkeypatch, tmp_path):
 def test_bad_settings_are_refused():
     with pytest.raises(ArgumentError, match=r"text\.sets"):
         study.TextDomainSettings(sets=("SST",))
-    with pytest.raises(ArgumentError, match="sentences"):
-        study.TextDomainSettings(sentences=1)
+    with pytest.raises(ArgumentError, match="pieces"):
+        study.TextDomainSettings(pieces=1)

@@ -74,9 +74,14 @@ class TrainOptions:
     vocabulary: int = 20_000
     """Words of text that are told apart, at most."""
     sentences: int = 8
-    """Sentences of a passage."""
+    """Sentences of a passage, or pieces of them."""
     max_words: int = 64
     """Words of a sentence that are read."""
+    piece_words: int | None = None
+    """Cut sentences into pieces of about so many words, and predict pieces; 8 is good with little
+    text."""
+    kernel: int = 3
+    """Words that a sentence's convolution sees; odd. 1 is good with little text."""
     device: str = "cpu"
     """Where to compute: cpu, cuda, mps."""
     seed: int = 0
@@ -225,7 +230,8 @@ def _check(options: TrainOptions) -> None:
         if (value := getattr(options, name)) < least:
             flag = name.replace("_", "-")
             raise UsageError(f"sidle cpc train: --{flag} must be at least {least}, got {value}.")
-    for name in ("batch_size", "features", "context_features", "ahead", "sample_rate", "size"):
+    for name in ("batch_size", "features", "context_features", "ahead", "sample_rate", "size",
+                 "piece_words"):  # fmt: skip
         value = getattr(options, name)
         if value is not None and value < 1:
             flag = name.replace("_", "-")
@@ -283,13 +289,14 @@ def _prepared(
         return model, made, notes | {"size": height if height == width else None}
     words = unlabelled.vocabulary(found, options.vocabulary)
     model = ContrastivePredictiveCoding.text(
-        vocabulary_size=len(words), steps=options.ahead or 3, **common
+        vocabulary_size=len(words), steps=options.ahead or 3, kernel=options.kernel, **common
     )
-    rows = unlabelled.encoded(found, words, options.max_words)
+    rows = unlabelled.encoded(found, words, options.max_words, options.piece_words)
     made = batches.text(
         rows, size, options.sentences, seed=options.seed, max_words=options.max_words
     )
-    return model, made, notes | {"vocabulary": list(words.words), "max_words": options.max_words}
+    notes |= {"max_words": options.max_words, "piece_words": options.piece_words}
+    return model, made, notes | {"vocabulary": list(words.words)}
 
 
 def _policy(options: TrainOptions) -> Policy:
@@ -343,7 +350,7 @@ def _embedded(
         groups = [rows[i : i + options.batch_size] for i in range(0, len(rows), options.batch_size)]
     else:
         words = _vocabulary(notes)
-        encoded = unlabelled.encoded(found, words, notes["max_words"])
+        encoded = unlabelled.encoded(found, words, notes["max_words"], notes["piece_words"])
         groups = [np.array([row]) for row in range(len(found))]
     made: dict[int, Any] = {}
     with progress.bar("embedding", len(groups)) as bar:

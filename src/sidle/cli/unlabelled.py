@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from sidle import storage
+from sidle.cpc import batches
 from sidle.data import documents, images, pictures, text
 from sidle.data.documents import Documents
 from sidle.data.recordings import FULL_SCALE, Recordings
@@ -94,16 +95,13 @@ def vocabulary(found: Documents, most: int) -> text.Vocabulary:
 
 
 def encoded(
-    found: Documents, words: text.Vocabulary, max_words: int
+    found: Documents, words: text.Vocabulary, max_words: int, piece_words: int | None
 ) -> list[list[np.ndarray[Any, Any]]]:
-    """Return the numbers of the words of each sentence of each document."""
+    """Return the numbers of the words of each sentence, or piece of one, of each document."""
     made = []
     for some in found.sentences:
-        told = [text.words(one)[:max_words] for one in some]
-        # All at once: looking words up begins with an index of the whole vocabulary.
-        numbers = words.encode(word for one in told for word in one)
-        ends = np.cumsum([len(one) for one in told])
-        made.append(np.split(numbers, ends[:-1]) if told else [])
+        numbers = [words.encode(text.words(one)[:max_words]) for one in some]
+        made.append(numbers if piece_words is None else batches.pieces(numbers, piece_words))
     return made
 
 

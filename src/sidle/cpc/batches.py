@@ -9,7 +9,7 @@ N = rows of the data.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -233,6 +233,29 @@ def text(
         )
 
     return batches
+
+
+def pieces(sentences: Iterable[npt.NDArray[np.int64]], n_words: int) -> list[npt.NDArray[np.int64]]:
+    """Cut sentences into pieces, which `text` takes like sentences.
+
+    A few words tell more of the few that follow than a sentence tells of the next one: with little
+    text to learn from, pieces teach more.
+
+    Args:
+        sentences: numbers of the words of each sentence of a document.
+        n_words: words of a piece, at least 1; the pieces of a sentence are as long as each other,
+            to one word, and about so long.
+
+    Raises:
+        ArgumentError: ``n_words`` is below 1.
+    """
+    if n_words < 1:
+        raise ArgumentError(f"batches.pieces: n_words must be at least 1, got {n_words}.")
+    return [
+        piece
+        for words in sentences
+        for piece in np.array_split(words, max(1, round(len(words) / n_words)))
+    ]
 
 
 def _int64(values: Any) -> Tensor:

@@ -64,8 +64,10 @@ class TextDomainSettings:
     """Steps of pre-training."""
     batch_size: int = 64
     """Passages of a step."""
-    sentences: int = 8
-    """Sentences of a passage."""
+    piece_words: int = 8
+    """Words of a piece: sentences are cut into pieces of about so many, which are predicted."""
+    pieces: int = 12
+    """Pieces of a passage."""
     learning_rate: float = 1e-3
     """Of pre-training, by Adam; it rises over 100 steps and falls along half a cosine."""
     vocabulary: int = 20_000
@@ -79,9 +81,9 @@ class TextDomainSettings:
     context_features: int = 256
     """Units of the context network."""
     ahead: int = 3
-    """Sentences ahead that are predicted."""
+    """Pieces ahead that are predicted."""
     n_negatives: int = 0
-    """Other sentences that a positive is told from; 0 takes all of the batch."""
+    """Other pieces that a positive is told from; 0 takes all of the batch."""
     max_words: int = 64
     """Words of a sentence that are read."""
     most_passages: int = 0
@@ -89,7 +91,7 @@ class TextDomainSettings:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "vocabulary", "word_features", "features",
-                     "context_features", "ahead", "max_words"):  # fmt: skip
+                     "context_features", "ahead", "max_words", "piece_words"):  # fmt: skip
             if (value := getattr(self, name)) < 1:
                 raise ArgumentError(f"text.{name}: expected at least 1, got {value}.")
         known = {*SETS, EMBEDDED}
@@ -102,10 +104,10 @@ class TextDomainSettings:
                 "text: n_negatives must be at least 0 and kernel odd, got "
                 f"{self.n_negatives} and {self.kernel}."
             )
-        if self.sentences < 2 or self.learning_rate <= 0:
+        if self.pieces < 2 or self.learning_rate <= 0:
             raise ArgumentError(
-                "text: sentences must be at least 2 and learning_rate above 0, got "
-                f"{self.sentences} and {self.learning_rate}."
+                "text: pieces must be at least 2 and learning_rate above 0, got "
+                f"{self.pieces} and {self.learning_rate}."
             )
 
 
@@ -258,17 +260,18 @@ def model_of(cell: Cell, words: Vocabulary) -> ContrastivePredictiveCoding:
 def _passages(cell: Cell, running: Sequence[Sequence[str]], words: Vocabulary) -> batches.Batches:
     """Return the passages of each step of pre-training."""
     settings = cell.settings
-    most = settings["most_passages"] * settings["sentences"] or None
+    most = settings["most_passages"] * settings["pieces"] or None
     kept, n = [], 0
     for some in running:
         if most is not None and n >= most:
             break
-        kept.append(_encoded(words, some, settings["max_words"]))
-        n += len(some)
+        numbers = _encoded(words, some, settings["max_words"])
+        kept.append(batches.pieces(numbers, settings["piece_words"]))
+        n += len(kept[-1])
     return batches.text(
         kept,
         settings["batch_size"],
-        settings["sentences"],
+        settings["pieces"],
         seed=seeding.split(cell.seed, "text", "order"),
         max_words=settings["max_words"],
     )
