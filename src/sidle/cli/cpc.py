@@ -278,7 +278,7 @@ def _prepared(
             channels=channels,
             steps=tuple(range(2, (options.ahead or 5) + 1)) or (1,),
             encoder=options.encoder,
-            width=256 if options.encoder == "mlp" else 64,
+            width=512 if options.encoder == "mlp" else 64,
             **common,
         )
         encoder: PatchEncoder = model.encoder  # type: ignore[assignment]

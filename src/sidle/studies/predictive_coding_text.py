@@ -350,19 +350,17 @@ def _bags(cell: Cell, labelled: Labelled, weighted: bool) -> float:
     from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GridSearchCV, StratifiedKFold
-    from sklearn.pipeline import make_pipeline
 
     common: dict[str, Any] = {"tokenizer": text.words, "token_pattern": None}
     bags = TfidfVectorizer(sublinear_tf=True, **common) if weighted else CountVectorizer(**common)
     folds = StratifiedKFold(3, shuffle=True, random_state=seeding.split(cell.seed, "bags") % 2**32)
     model = GridSearchCV(
-        make_pipeline(bags, LogisticRegression(max_iter=2000)),
-        {"logisticregression__C": [0.03, 0.3, 3.0, 30.0]},
-        cv=folds,
+        LogisticRegression(max_iter=2000), {"C": [0.3, 1.0, 3.0, 10.0, 30.0]}, cv=folds
     )
     found = []
     for fitted, tested in labelled.splits:
-        model.fit([labelled.sentences[row] for row in fitted], labelled.labels[fitted])
-        told = model.predict([labelled.sentences[row] for row in tested])
+        x = bags.fit_transform([labelled.sentences[row] for row in fitted])
+        model.fit(x, labelled.labels[fitted])
+        told = model.predict(bags.transform([labelled.sentences[row] for row in tested]))
         found.append(float((told == labelled.labels[tested]).mean()))
     return float(np.mean(found))
