@@ -132,7 +132,14 @@ PRESETS = {
             steps=100_000,
         ),
         text=TextDomainSettings(
-            word_features=620, features=2400, context_features=2400, steps=100_000
+            word_features=620,
+            kernel=3,
+            features=2400,
+            context_features=2400,
+            piece_words=64,  # whole sentences
+            pieces=8,
+            steps=100_000,
+            learning_rate=2e-4,
         ),
         agents=predictive_coding_agents.PRESETS["paper"],
     ),

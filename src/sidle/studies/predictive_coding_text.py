@@ -1,7 +1,8 @@
-"""The domain of text in the study `predictive-coding`: sentences predicted from those before.
+"""The domain of text in the study `predictive-coding`: words predicted from those before.
 
-A cell pre-trains one model on running text [CPC, section 3.3], then embeds single sentences of
-labelled sets by its encoder and reads their class off with a linear classifier: the test split
+A cell pre-trains one model on running text [CPC, section 3.3]; what it predicts are pieces of a few
+words, of which there is more to tell in so little text than of sentences. Then it embeds sentences
+of labelled sets by the encoder and reads their class off with a linear classifier: the test split
 where there is one, else ten-fold cross-validation, as the paper. Beside it: the same encoder
 untrained; means of random word vectors; bags of words, plain and weighted (TF-IDF), with a linear
 classifier of their own; and their most telling directions (LSA), learned on the same running text
@@ -60,7 +61,7 @@ class TextDomainSettings:
     """Running text of `lm_corpus`, or standard-library."""
     sets: tuple[str, ...] = ("MR", "CR", "Subj", "MPQA", "TREC")
     """Labelled sentences, or standard-library."""
-    steps: int = 6000
+    steps: int = 2400
     """Steps of pre-training."""
     batch_size: int = 64
     """Passages of a step."""
@@ -68,7 +69,7 @@ class TextDomainSettings:
     """Words of a piece: sentences are cut into pieces of about so many, which are predicted."""
     pieces: int = 12
     """Pieces of a passage."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     """Of pre-training, by Adam; it rises over 100 steps and falls along half a cosine."""
     vocabulary: int = 20_000
     """Words that are told apart."""
@@ -76,7 +77,7 @@ class TextDomainSettings:
     """Features of a word."""
     kernel: int = 1
     """Words that the convolution sees; odd."""
-    features: int = 512
+    features: int = 1024
     """Features of a sentence."""
     context_features: int = 256
     """Units of the context network."""
