@@ -255,7 +255,7 @@ def info_nce_with_negatives(
     P, S = negatives.shape[1], query_NSD.shape[1]
     if pool_MD is not None and by_product(len(pool_MD), P, S, query.shape[-1]):
         keys = Keys(
-            S * max(1, _rows(chunk_rows, S * len(pool_MD), query)),
+            S * _rows(chunk_rows, S * len(pool_MD), query),
             counts=counts_of_places(negatives, mask_NP, len(pool_MD), S, query.dtype),
         )
         loss, losses, hits = one_pass(
