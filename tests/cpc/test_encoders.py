@@ -82,9 +82,10 @@ def test_a_padded_recording_has_the_latents_it_has_alone():
     torch.testing.assert_close(both[1:, : n - 1], encoder(x[1:, :900])[:, : n - 1])
 
 
-def test_sentences_are_means_over_their_words_and_padding_is_none():
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_sentences_are_means_over_their_words_and_padding_is_none(kernel):
     with seeding.scope(0):
-        encoder = encoders.SentenceEncoder(20, features=5, word_features=4).eval()
+        encoder = encoders.SentenceEncoder(20, features=5, word_features=4, kernel=kernel).eval()
     short = torch.tensor([[3, 7, 1]])
     padded = torch.tensor([[3, 7, 1, -1, -1]])
     torch.testing.assert_close(encoder.sentences(short), encoder.sentences(padded))
@@ -99,6 +100,35 @@ def test_sentences_are_means_over_their_words_and_padding_is_none():
         encoder.sentences(torch.tensor([[3, -1, 1]]))
     passage = torch.stack([padded[0], torch.tensor([2, -1, -1, -1, -1])])[None]
     torch.testing.assert_close(encoder(passage)[0], encoder.sentences(passage[0]))
+
+
+def test_words_alike_are_convolved_once_with_the_gradients_of_all():
+    with seeding.scope(0):
+        encoder = encoders.SentenceEncoder(9, features=5, word_features=4, kernel=1).double()
+    token_NW = torch.tensor([[3, 7, 3, 1], [3, -1, -1, -1], [-1, -1, -1, -1], [1, 1, 7, -1]])
+    weight_ND = torch.randn(4, 5, dtype=torch.float64)
+
+    def gradients(sentences):
+        encoder.zero_grad()
+        (sentences * weight_ND).sum().backward()
+        return [parameter.grad.clone() for parameter in encoder.parameters()]
+
+    seen_NDW = encoder.convolution(encoder.words(token_NW.clamp_min(0)).transpose(1, 2)).relu()
+    kept_N1W = (token_NW >= 0)[:, None]
+    by_hand = (seen_NDW * kept_N1W).sum(2) / kept_N1W.sum(2).clamp_min(1)
+    found = encoder.sentences(token_NW)
+    torch.testing.assert_close(found, by_hand)
+    for got, wanted in zip(gradients(found), gradients(by_hand), strict=True):
+        torch.testing.assert_close(got, wanted)
+
+
+def test_dropout_of_words_falls_on_each_place_for_itself():
+    with seeding.scope(0):
+        encoder = encoders.SentenceEncoder(9, features=64, kernel=1, dropout=0.5)
+        twice = encoder.sentences(torch.tensor([[3], [3]]))
+    assert not torch.equal(twice[0], twice[1])
+    encoder.eval()
+    assert torch.equal(*encoder.sentences(torch.tensor([[3], [3]])))
 
 
 def test_observations_are_encoded_one_by_one():

@@ -223,9 +223,13 @@ class SentenceEncoder(nn.Module):
         is_word_NW = token_NW >= 0
         if bool((is_word_NW[:, 1:] > is_word_NW[:, :-1]).any()):
             raise ArgumentError("SentenceEncoder: -1 may stand only behind a sentence.")
+        length_N = is_word_NW.sum(1)
+        (kernel,) = self.convolution.kernel_size
+        dropped = self.training and self.dropout.p > 0
+        if kernel == 1 and not dropped and bool(is_word_NW.any()):
+            return self._means(token_NW[is_word_NW], length_N)
         # The words of all sentences on one line, a gap between sentences: no padding is convolved.
         sentence_L = is_word_NW.nonzero()[:, 0]
-        (kernel,) = self.convolution.kernel_size
         gap = kernel // 2
         position_L = torch.arange(len(sentence_L), device=token_NW.device) + gap * (sentence_L + 1)
         word_LE = self.dropout(self.words(token_NW[is_word_NW]))
@@ -233,7 +237,17 @@ class SentenceEncoder(nn.Module):
         line_PE = word_LE.new_zeros(n_places, word_LE.shape[1]).index_copy(0, position_L, word_LE)
         seen_LD = self._convolved(line_PE)[position_L - gap].relu()
         sum_ND = seen_LD.new_zeros(len(token_NW), self.features).index_add(0, sentence_L, seen_LD)
-        return sum_ND / is_word_NW.sum(1, keepdim=True).clamp_min(1)
+        return sum_ND / length_N.clamp_min(1)[:, None]
+
+    def _means(self, token_L: Tensor, length_N: Tensor) -> Tensor:
+        """Return vectors of sentences where the convolution sees one word at a time.
+
+        A word then looks the same wherever it stands: it is convolved once for all sentences.
+        """
+        word_U, which_L = torch.unique(token_L, return_inverse=True)
+        seen_UD = self._convolved(self.words(word_U)).relu()
+        first_N = length_N.cumsum(0) - length_N
+        return functional.embedding_bag(which_L, seen_UD, first_N, mode="mean")
 
     def _convolved(self, line_PE: Tensor) -> Tensor:
         """Return the convolution of a line at all places that it fits in."""

@@ -71,8 +71,8 @@ class TextDomainSettings:
     """Pieces of a passage."""
     learning_rate: float = 3e-3
     """Of pre-training, by Adam; it rises over 100 steps and falls along half a cosine."""
-    vocabulary: int = 20_000
-    """Words that are told apart."""
+    vocabulary: int = 65_000
+    """Words that are told apart, of those that occur twice."""
     word_features: int = 256
     """Features of a word."""
     kernel: int = 1
