@@ -109,7 +109,7 @@ CLAIMS = (
     Claim(
         id="agents-reactive-no-gain",
         sentence="Where all that matters is in view, the loss brings next to nothing.",
-        source="[CPC] section 3.4 (lasertag_three_opponents_small)",
+        source="[CPC] section 3.4 (lasertag, three opponents)",
         effect="1 less the gain on the reactive game as a share of the score without the loss",
         unit="share",
         margin=0.9,

@@ -12,17 +12,17 @@ from sidle.studies import predictive_coding_agents_figures
 from sidle.studies.predictive_coding_claims import compared
 from sidle.studies.study import Figure, Record, select
 
-_METHODS = {
-    "cpc": "CPC",
-    "random": "untrained",
-    "mfcc": "MFCC with context",
-    "pca": "principal components",
-    "pixels": "pixels",
-    "lsa": "LSA",
-    "random-words": "random word vectors",
-    "words": "words",
-    "tf-idf": "TF-IDF",
-    "supervised": "supervised",
+_METHODS = {  # in the order of legends: name, and which colour of those of one figure
+    "cpc": ("CPC", 0),
+    "random": ("untrained", 1),
+    "mfcc": ("MFCC with context", 2),
+    "pca": ("principal components", 2),
+    "pixels": ("pixels", 4),
+    "lsa": ("LSA", 2),
+    "random-words": ("random word vectors", 4),
+    "words": ("words", 5),
+    "tf-idf": ("TF-IDF", 3),
+    "supervised": ("supervised", 3),
 }
 _SETS = {
     "fsdd": "spoken digits",
@@ -75,8 +75,7 @@ def _points(
             [interval.mean for interval in intervals],
             [low for low, _ in ends],
             [high for _, high in ends],
-            _METHODS[method],
-            list(_METHODS).index(method),
+            *_METHODS[method],
         )
     return traces
 
@@ -142,7 +141,7 @@ def _variants(records: Sequence[Record]) -> Figure | None:
 def _seen(records: Sequence[Record], dataset: str) -> Figure:
     traces: list[Trace] = []
     own = select(records, dataset=dataset)
-    for index, (method, name) in enumerate(_METHODS.items()):
+    for method, (name, colour) in _METHODS.items():
         rows = [record["accuracy"].get(method) for record in own]
         if rows[0] is None:
             continue
@@ -155,16 +154,14 @@ def _seen(records: Sequence[Record], dataset: str) -> Figure:
             [low for low, _ in ends],
             [high for _, high in ends],
             name,
-            index,
+            colour,
         )
     return Figure(
         f"images-{dataset}",
         f"Images: accuracy against labels, {_title(dataset)}",
         "Accuracy on test images against the share of labels that a classifier is given: linear on "
         "features learned without any, or the same network trained on them from the start.",
-        draw.figure(
-            traces, "share of the labels", "accuracy", x_log=True, y_format=_SHARE, y_range=(0, 1)
-        ),
+        draw.figure(traces, "share of the labels", "accuracy", x_log=True, y_format=_SHARE),
     )
 
 
