@@ -117,11 +117,12 @@ def test_embeddings_are_what_the_model_represents(capsys, place):
 
 def test_documents_are_embedded_in_the_pieces_they_were_learned_in(capsys, place):
     model, out = place / "model-of-pieces", place / "pieces.npz"
-    settings = (*LITTLE, "--piece-words", "2", "--kernel", "1")
+    settings = (*LITTLE, "--piece-words", "2", "--kernel", "1", "--n-negatives", "0")
     run(capsys, "train", place / "text", "--domain", "text", "--out", model, *settings)
     run(capsys, "embed", model, place / "text", "--out", out)
     loaded, notes = ContrastivePredictiveCoding.load_with_notes(model / "model.safetensors")
     assert loaded.settings.kernel == 1
+    assert loaded.settings.negatives.n is None  # all of the batch
     words = Vocabulary(tuple(notes["vocabulary"]), np.zeros(len(notes["vocabulary"])))
     document = documents.split((place / "text" / "0.txt").read_text("utf-8").splitlines())
     numbers = [words.encode(text.words(one)) for one in document]
@@ -173,6 +174,7 @@ def test_training_that_was_killed_goes_on_to_the_same_model(place):
         (("train", "images", "--domain", "audio", "--out", "m"), 1, "images"),
         (("train", "text", "--domain", "text", "--out", "m", "--steps", "0"), 2, "--steps"),
         (("train", "text", "--domain", "text", "--out", "m", "--sentences", "1"), 2, "--sentences"),
+        (("train", "text", "--domain", "text", "--out", "m", "--n-negatives", "-1"), 2, "least 0"),
         (("train", "text", "--domain", "text", "--out", "m", "--piece-words", "0"), 2, "--piece"),
         (("train", "text", "--domain", "text", "--out", "m", "--kernel", "2"), 1, "kernel odd"),
         (

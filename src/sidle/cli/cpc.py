@@ -59,7 +59,7 @@ class TrainOptions:
     """What a positive is told from: latents of all sequences of the batch, of its own, of the
     others, or of the same speaker (where files tell speakers)."""
     n_negatives: int = 128
-    """How many."""
+    """How many; 0 takes all that there are in a batch."""
     sample_rate: int | None = None
     """Resample sound to so many samples a second; by default as the files have."""
     window: float = 1.28
@@ -226,7 +226,7 @@ def embed(arguments: list[str]) -> int:
 
 def _check(options: TrainOptions) -> None:
     for name in ("steps", "n_negatives", "sentences", "max_words", "vocabulary"):
-        least = 2 if name == "sentences" else 1
+        least = {"sentences": 2, "n_negatives": 0}.get(name, 1)
         if (value := getattr(options, name)) < least:
             flag = name.replace("_", "-")
             raise UsageError(f"sidle cpc train: --{flag} must be at least {least}, got {value}.")
@@ -302,7 +302,7 @@ def _prepared(
 def _policy(options: TrainOptions) -> Policy:
     from sidle.cpc import negatives
 
-    n = options.n_negatives
+    n = options.n_negatives or None
     if options.negatives == "same-sequence":
         return negatives.SameSequence(n)
     if options.negatives == "other-sequences":
