@@ -122,10 +122,13 @@ def _variants(records: Sequence[Record]) -> Figure | None:
         if record["compared"] or "-ahead-" in record.cell.label:
             found.setdefault((dataset, ahead, f"{ahead} steps"), []).append(value)
         if record["compared"] or "-ahead-" not in record.cell.label:
-            found.setdefault((dataset, 0, record["negatives"]), []).append(value)
+            words = record["negatives"].replace("-", " ")
+            found.setdefault((dataset, 0, words), []).append(value)
     # Steps first, from few to many, then negatives.
     ordered = sorted(found, key=lambda key: (key[0], key[1] == 0, key[1], key[2]))
-    columns = {f"{_title(key[0])}: {key[2]}": found[key] for key in ordered}
+    columns = {
+        key[2] if len(varied) == 1 else f"{_title(key[0])}: {key[2]}": found[key] for key in ordered
+    }
     return Figure(
         "audio-variants",
         "Sound: steps ahead, and whose latents are negatives",
@@ -177,7 +180,7 @@ def _said(records: Sequence[Record]) -> Figure:
         "text-accuracy",
         "Text: what can be read off single sentences",
         "Accuracy of linear classifiers on sentences of other texts than the model has read.",
-        draw.figure(_points(columns, columns), "", "accuracy", y_format=_SHARE, y_range=(0, 1)),
+        draw.figure(_points(columns, columns), "", "accuracy", y_format=_SHARE),
     )
 
 
