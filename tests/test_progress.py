@@ -2,9 +2,11 @@
 
 import contextlib
 import io
+import threading
 import time
 
 import pytest
+import rich.progress
 
 from sidle import progress
 
@@ -40,6 +42,26 @@ def test_bars_show_count_note_and_nest():
         work()
     assert all(text in screen.getvalue() for text in ("outer", "5/10", "halfway", "inner", "1/4"))
     assert progress._display is None
+
+
+def test_what_is_done_while_the_timer_shows_the_line_is_shown(monkeypatch):
+    monkeypatch.setattr(progress.threading, "Timer", lambda *_: threading.Thread())  # does nothing
+    monkeypatch.setattr(progress.threading.Thread, "cancel", lambda _: None, raising=False)
+    with on(Terminal()), progress.bar("outer", 10), progress.bar("inner", 10) as inner:
+        add_task = rich.progress.Progress.add_task
+
+        def slow(display, *args, **kwargs):
+            task = add_task(display, *args, **kwargs)  # with the counts of now
+            worker.start()
+            time.sleep(0.1)  # the worker counts on, and waits for the line
+            return task
+
+        worker = threading.Thread(target=lambda: inner.advance(3, note="halfway"))
+        monkeypatch.setattr(rich.progress.Progress, "add_task", slow)
+        inner.show()
+        worker.join()
+        (line,) = [task for task in progress._display.tasks if task.description == "inner"]
+        assert (line.completed, line.fields["note"]) == (3, "halfway")
 
 
 def test_an_error_takes_the_display_down():

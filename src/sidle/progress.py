@@ -75,10 +75,15 @@ class Bar:
         """Count ``n`` units as done; ``note`` (a loss, a name) replaces the note at the end."""
         self._done += n
         self._note = note or self._note
+        if (
+            self._task is None
+            and time.monotonic() - self._started > SECONDS_BEFORE_SHOWN
+            and _visible()
+        ):
+            self.show()
+        # Also a line just shown: the timer may have read the counts before they rose.
         if self._task is not None and _display is not None:
             _display.update(self._task, completed=self._done, note=self._note)
-        elif time.monotonic() - self._started > SECONDS_BEFORE_SHOWN and _visible():
-            self.show()
 
     def show(self) -> None:
         """Put the line on the display; nothing happens if it is there or was taken off."""
