@@ -349,6 +349,20 @@ def test_top_by_hashing_finds_most_of_the_best(bias):
     assert (best_values >= values - 1e-4).all()
 
 
+def test_fewer_candidates_are_those_that_most_tables_return():
+    layer, given = trained(hashing=Hashing(n_digits=5, n_tables=30))
+    recalls = [layer.recall(given, 5, candidates=n) for n in (5, 20, 80, 2000)]
+    assert recalls == sorted(recalls)
+    assert layer.recall(given, 5) == layer.recall(given, 5, candidates=max(layer.candidates, 80))
+    assert 0.1 < recalls[0] < recalls[-1]  # chance: 5 of 2000
+    few = layer.topk(given, 5, candidates=5)
+    found, numbers = layer._index.find(given, 2000)
+    for row in np.flatnonzero(numbers >= 5):
+        assert set(few[1][row].tolist()) == set(found[row, :5].tolist())
+    with pytest.raises(ArgumentError, match="at least k, which is 5, got 4"):
+        layer.topk(given, 5, candidates=4)
+
+
 def test_top_by_hashing_follows_the_weights():
     layer, given = trained(hashing=Hashing(n_digits=5, n_tables=30))
     layer.topk(given, 5)

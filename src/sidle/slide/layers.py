@@ -235,16 +235,24 @@ class WideSoftmax(FusedLayer):
         return scores_NL.log_softmax(dim=1)
 
     @torch.no_grad()
-    def topk(self, hidden: Tensor, k: int, exact: bool = False) -> tuple[Tensor, Tensor]:
+    def topk(
+        self, hidden: Tensor, k: int, exact: bool = False, candidates: int | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Return the k highest scores and their outputs, both (N, k), best first.
 
         Args:
             hidden: (N, D).
             k: how many, from 1 to L.
-            exact: True: of all outputs. False: of those that the hash tables return, at most
-                ``candidates`` a row (but no fewer than 16 k); the tables are first brought up to
-                date with the weights. Rows for which they return fewer than k are searched
-                exactly.
+            exact: True: of all outputs. False: of those that the hash tables return; the tables
+                are first brought up to date with the weights. Rows for which they return fewer
+                than k are searched exactly.
+            candidates: how many outputs a row are scored at most, those that most tables return;
+                None: as many as the layer's ``candidates``, but no fewer than 16 k. Fewer of them
+                from more tables is often faster at the same recall, see `recall`.
+
+        Raises:
+            ArgumentError: ``k`` or ``candidates`` lies outside its range.
+            ShapeError: ``hidden`` does not fit.
         """
         self._check_parameters()
         self._check_hidden(hidden)
@@ -253,7 +261,7 @@ class WideSoftmax(FusedLayer):
         given = plain(hidden)
         if exact:
             return _top(given, self.weight, self.bias, k)
-        found_NC, numbers_N = self._find(given, k)
+        found_NC, numbers_N = self._find(given, k, candidates)
         few = torch.from_numpy(np.flatnonzero(numbers_N < k))
         values, outputs = torch.empty(len(given), k), torch.empty(len(given), k, dtype=torch.int64)
         spread(
@@ -266,16 +274,16 @@ class WideSoftmax(FusedLayer):
         return values, outputs
 
     @torch.no_grad()
-    def recall(self, hidden: Tensor, k: int) -> float:
+    def recall(self, hidden: Tensor, k: int, candidates: int | None = None) -> float:
         """Return the share of the exact top k of each row that the tables return for it.
 
-        They return at most ``candidates`` outputs a row (but no fewer than 16 k). Tables that are
-        in use for training are taken as they are; otherwise they are brought up to date.
+        They return as many outputs a row as `topk` scores. Tables that are in use for training are
+        taken as they are; otherwise they are brought up to date.
         """
         self._check_hidden(hidden)
         given = plain(hidden)
         in_use = self.training and self.hashed_share > 0 and self._index.built
-        found = self._find(given, k, catch_up=not in_use)
+        found = self._find(given, k, candidates, catch_up=not in_use)
         return recall(found, _top(given, self.weight, self.bias, k)[1].numpy())
 
     def report(self) -> Report:
@@ -331,10 +339,17 @@ class WideSoftmax(FusedLayer):
         if not bool(torch.isfinite(hidden.detach().sum())):
             raise NonFiniteError(f"{_NAME}: hidden holds a NaN or an infinity.")
 
-    def _find(self, hidden_ND: Tensor, k: int, catch_up: bool = True) -> tuple[_Array, _Array]:
+    def _find(
+        self, hidden_ND: Tensor, k: int, candidates: int | None, catch_up: bool = True
+    ) -> tuple[_Array, _Array]:
+        most = max(self.candidates, 16 * k) if candidates is None else candidates
+        if most < k:
+            raise ArgumentError(
+                f"{_NAME}: candidates must be at least k, which is {k}, got {candidates}."
+            )
         if catch_up:
             self._index.catch_up(self._draws)
-        return self._index.find(hidden_ND, min(max(self.candidates, 16 * k), self.out_features))
+        return self._index.find(hidden_ND, min(most, self.out_features))
 
     def _run(
         self, hidden_ND: Tensor, indptr_N: _Array, labels_E: _Array

@@ -24,6 +24,7 @@ import numpy as np
 from sidle.slide.kernels.arithmetic import prefetch, random_below, random_bits
 
 _AHEAD = 3
+_ITEMS_OF_A_LINE = 16
 _MOST_HITS = 65535  # told apart
 
 
@@ -122,9 +123,18 @@ def move(
 def _count_hits(codes_T, starts_TB, filled_TB, items_S, hits_L, found_L, n_found):
     """Count the items in a query's buckets; append those not hit before to found_L."""
     n_tables = codes_T.shape[0]
-    for t in range(n_tables):
+    for t in range(-_AHEAD, n_tables):
+        # First where a bucket lies and how full it is, then the bucket, then its items' counters.
+        if t + 2 * _AHEAD < n_tables:
+            later = t + 2 * _AHEAD
+            prefetch(starts_TB, later * starts_TB.shape[1] + np.int64(codes_T[later]))
+            prefetch(filled_TB, later * filled_TB.shape[1] + np.int64(codes_T[later]))
         if t + _AHEAD < n_tables:
-            prefetch(items_S, starts_TB[t + _AHEAD, codes_T[t + _AHEAD]])
+            first = starts_TB[t + _AHEAD, codes_T[t + _AHEAD]]
+            prefetch(items_S, first)
+            prefetch(items_S, first + _ITEMS_OF_A_LINE)
+        if t < 0:
+            continue
         b = np.int64(codes_T[t])
         first = starts_TB[t, b]
         for place in range(first, first + np.int64(filled_TB[t, b])):
