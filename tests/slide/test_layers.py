@@ -354,7 +354,7 @@ def test_fewer_candidates_are_those_that_most_tables_return():
     recalls = [layer.recall(given, 5, candidates=n) for n in (5, 20, 80, 2000)]
     assert recalls == sorted(recalls)
     assert layer.recall(given, 5) == layer.recall(given, 5, candidates=max(layer.candidates, 80))
-    assert 0.1 < recalls[0] < recalls[-1]  # chance: 5 of 2000
+    assert 0.02 < recalls[0] < recalls[-1]  # chance: 5 of 2000, 0.0025
     few = layer.topk(given, 5, candidates=5)
     found, numbers = layer._index.find(given, 2000)
     for row in np.flatnonzero(numbers >= 5):
